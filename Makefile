@@ -1,0 +1,21 @@
+.PHONY: demo test lint types clean environment
+PYTHON ?= python3
+
+demo: environment
+	.venv/bin/jina-vllm demo
+
+test: environment
+	.venv/bin/python -m pytest
+
+lint: environment
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+types: environment
+	.venv/bin/mypy
+
+environment:
+	@$(PYTHON) tools/environment.py
+
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache

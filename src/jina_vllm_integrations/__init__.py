@@ -1,0 +1,103 @@
+"""jina-embeddings-v4 run by vLLM: texts and images in one space, dense and one vector a token."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jina_vllm_integrations.encoder import Engine, JinaEncoder
+    from jina_vllm_integrations.engines.in_process import InProcessEngine
+    from jina_vllm_integrations.errors import (
+        CheckpointError,
+        EmptyTextError,
+        EngineClosedError,
+        EngineDiedError,
+        EngineError,
+        EngineStartError,
+        ImageAddressError,
+        ImageError,
+        ImageFetchError,
+        ImageFormatError,
+        ImageNotFoundError,
+        ImageSizeError,
+        InputError,
+        ItemTypeError,
+        JinaVLLMError,
+        MissingExtraError,
+        OptionError,
+        TextTooLongError,
+    )
+    from jina_vllm_integrations.images import ImageLimits
+    from jina_vllm_integrations.types import ImageInput, TextInput, TokenVectors
+
+# Where each public name lives. It is imported when it is first asked for: importing this package costs nothing.
+_HOMES = {
+    "encoder": ("Engine", "JinaEncoder"),
+    "engines.in_process": ("InProcessEngine",),
+    "errors": (
+        "CheckpointError",
+        "EmptyTextError",
+        "EngineClosedError",
+        "EngineDiedError",
+        "EngineError",
+        "EngineStartError",
+        "ImageAddressError",
+        "ImageError",
+        "ImageFetchError",
+        "ImageFormatError",
+        "ImageNotFoundError",
+        "ImageSizeError",
+        "InputError",
+        "ItemTypeError",
+        "JinaVLLMError",
+        "MissingExtraError",
+        "OptionError",
+        "TextTooLongError",
+    ),
+    "images": ("ImageLimits",),
+    "types": ("ImageInput", "TextInput", "TokenVectors"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CheckpointError",
+    "EmptyTextError",
+    "Engine",
+    "EngineClosedError",
+    "EngineDiedError",
+    "EngineError",
+    "EngineStartError",
+    "ImageAddressError",
+    "ImageError",
+    "ImageFetchError",
+    "ImageFormatError",
+    "ImageInput",
+    "ImageLimits",
+    "ImageNotFoundError",
+    "ImageSizeError",
+    "InProcessEngine",
+    "InputError",
+    "ItemTypeError",
+    "JinaEncoder",
+    "JinaVLLMError",
+    "MissingExtraError",
+    "OptionError",
+    "TextInput",
+    "TextTooLongError",
+    "TokenVectors",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("jina-vllm-integrations")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

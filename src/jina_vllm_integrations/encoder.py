@@ -1,0 +1,261 @@
+"""Items in, vectors out: the one object that callers hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from jina_vllm_integrations.errors import InputError, ItemTypeError, OptionError
+from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.in_flight import in_order, in_order_async
+from jina_vllm_integrations.prompts import PromptBuilder, check_choice
+from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
+
+if TYPE_CHECKING:
+    from jina_vllm_integrations.checkpoints import Checkpoint
+
+# Enough to hide the hop to a worker thread, few enough that a slow iterable is not waited for.
+_ITEMS_PER_HOP = 16
+
+
+class Engine(Protocol):
+    """Who computes. May be shared by any number of encoders, threads and event loops."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The facts of the model that is served."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest prompt that is taken."""
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many requests of one call are worth having in flight."""
+
+    def submit(self, request: Request) -> Future[Embedding]:
+        """Start work and return at once. Cancelling the future stops the work."""
+
+    def close(self) -> None:
+        """Release what was started. Waiting callers get an `EngineClosedError`."""
+
+
+class JinaEncoder:
+    """Texts and images in, jina-embeddings-v4 vectors out.
+
+    An item is a ``str`` (always a text), a path object, encoded bytes, a binary file, a PIL image, or an
+    `ImageInput` around any of these or around a path, URL or data URI given as ``str``. Lists may mix them.
+
+    All methods may be called from many threads and coroutines at once; their requests share the
+    engine's batches. Results come in the order of the items, one for each. A bad item raises an
+    `InputError` whose ``index`` names it: the calls that take a sequence check every item before
+    any work is sent, except for what only an image's download or its decoded pixels can show.
+
+    Args:
+        engine: Who computes. The caller made it and closes it.
+        task: ``"retrieval"``, ``"text-matching"`` or ``"code"``.
+        dimensions: Matryoshka size of dense vectors, one of the checkpoint's; ``None`` for the full size.
+        truncate: Cut texts that are longer than the engine takes, instead of raising. Logged once.
+        image_limits: What an image may cost.
+
+    Raises:
+        OptionError: The task or the dimensions do not exist.
+
+    Example:
+        >>> with InProcessEngine("jinaai/jina-embeddings-v4-vllm-retrieval") as engine:
+        ...     encoder = JinaEncoder(engine, task="retrieval")
+        ...     pages = encoder.embed([Path("page-1.png"), "Eine Zeile Text"], role="document")
+        ...     query = encoder.embed(["Where is the invoice?"], role="query")
+        ...     scores = pages @ query[0]
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        task: Task,
+        dimensions: int | None = None,
+        truncate: bool = False,
+        image_limits: ImageLimits = ImageLimits(),
+    ) -> None:
+        check_choice("task", task, Task)
+        if dimensions is not None and dimensions not in engine.checkpoint.matryoshka_dimensions:
+            sizes = ", ".join(map(str, engine.checkpoint.matryoshka_dimensions))
+            msg = f"dimensions must be one of the checkpoint's Matryoshka sizes {sizes}, got {dimensions!r}."
+            raise OptionError(msg)
+        self.engine = engine
+        self.task = task
+        self._dimensions = dimensions
+        self._truncate = truncate
+        self._image_limits = image_limits
+
+    @property
+    def dimensions(self) -> int:
+        """The size of the dense vectors."""
+        return self.engine.checkpoint.hidden_size if self._dimensions is None else self._dimensions
+
+    def embed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
+        """Embed items as one vector each.
+
+        Args:
+            items: Texts and images.
+            role: Whether they are what is searched for (``"query"``) or what is searched (``"document"``).
+
+        Returns:
+            Each row L2-normalised. *Shape:* ``(len(items), dimensions)``, float32.
+
+        Raises:
+            InputError: An item cannot be embedded; ``index`` names it.
+            OptionError: The role does not exist.
+            EngineError: The engine did not start, was closed or died.
+        """
+        requests = self._build_all(items, role, "dense")
+        vectors = np.empty((len(requests), self.dimensions), dtype=np.float32)
+        for row, embedding in enumerate(self._run(requests)):
+            vectors[row] = _dense(embedding)
+        return vectors
+
+    def embed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
+        """Embed items as one vector a token. Arguments and errors are those of `embed`.
+
+        The vectors are the L2-normalised states of the tokens, of the dense vectors' full
+        size: ``dimensions`` does not apply to them.
+        """
+        return [_tokens(embedding) for embedding in self._run(self._build_all(items, role, "tokens"))]
+
+    def stream(self, items: Iterable[Item], *, role: Role) -> Generator[FloatArray]:
+        """Embed an iterable of any length, in the memory of the requests in flight.
+
+        Items are checked as they come. A bad one raises when its turn comes, after the results
+        before it. Closing the iterator cancels what is in flight.
+
+        Returns:
+            An iterator of one L2-normalised vector an item, in order. *Shape:* ``(dimensions,)``, float32.
+        """
+        return (_dense(embedding) for embedding in self._run(self._build_lazily(items, role, "dense")))
+
+    def stream_tokens(self, items: Iterable[Item], *, role: Role) -> Generator[TokenVectors]:
+        """Do as `stream`, with one vector a token."""
+        return (_tokens(embedding) for embedding in self._run(self._build_lazily(items, role, "tokens")))
+
+    async def aembed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
+        """Do as `embed`, without blocking the event loop. Cancelling stops the work."""
+        requests = await asyncio.to_thread(self._build_all, items, role, "dense")
+        vectors = [_dense(embedding) async for embedding in self._arun(_as_async(requests))]
+        return np.stack(vectors) if vectors else np.empty((0, self.dimensions), dtype=np.float32)
+
+    async def aembed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
+        """Do as `embed_tokens`, without blocking the event loop. Cancelling stops the work."""
+        requests = await asyncio.to_thread(self._build_all, items, role, "tokens")
+        return [_tokens(embedding) async for embedding in self._arun(_as_async(requests))]
+
+    async def astream(self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role) -> AsyncGenerator[FloatArray]:
+        """Do as `stream`, without blocking the event loop.
+
+        A result is yielded as soon as it and those before it are there, also while the next item
+        of an asynchronous iterable is awaited. A synchronous iterable is read in worker threads.
+        """
+        async with aclosing(self._arun(self._build_async(items, role, "dense"))) as embeddings:
+            async for embedding in embeddings:
+                yield _dense(embedding)
+
+    async def astream_tokens(
+        self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
+    ) -> AsyncGenerator[TokenVectors]:
+        """Do as `astream`, with one vector a token."""
+        async with aclosing(self._arun(self._build_async(items, role, "tokens"))) as embeddings:
+            async for embedding in embeddings:
+                yield _tokens(embedding)
+
+    @cached_property
+    def _prompts(self) -> PromptBuilder:
+        return PromptBuilder(
+            self.engine.checkpoint,
+            task=self.task,
+            max_tokens=self.engine.max_tokens,
+            truncate=self._truncate,
+            image_limits=self._image_limits,
+        )
+
+    def _build(self, item: Item, role: Role, output: Output) -> Request:
+        return Request(prompt=self._prompts.build(item, role), output=output, dimensions=self._dimensions)
+
+    def _build_all(self, items: Sequence[Item], role: Role, output: Output) -> list[Request]:
+        check_choice("role", role, Role)
+        _check_plural(items)
+        requests = []
+        for index, item in enumerate(items):
+            try:
+                requests.append(self._build(item, role, output))
+            except InputError as error:
+                error.index = index
+                raise
+        return requests
+
+    def _build_lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | InputError]:
+        check_choice("role", role, Role)
+        _check_plural(items)
+        return (self._build_or_error(item, role, output) for item in items)
+
+    async def _build_async(
+        self, items: Iterable[Item] | AsyncIterable[Item], role: Role, output: Output
+    ) -> AsyncIterator[Request | InputError]:
+        if isinstance(items, AsyncIterable):
+            check_choice("role", role, Role)
+            async for item in items:
+                yield await asyncio.to_thread(self._build_or_error, item, role, output)
+        else:
+            requests = self._build_lazily(items, role, output)
+            while batch := await asyncio.to_thread(lambda: list(islice(requests, _ITEMS_PER_HOP))):
+                for request in batch:
+                    yield request
+
+    def _build_or_error(self, item: Item, role: Role, output: Output) -> Request | InputError:
+        """Keep the error of a bad item as its result, so that it is raised when its turn comes."""
+        try:
+            return self._build(item, role, output)
+        except InputError as error:
+            return error
+
+    def _run(self, requests: Iterable[Request | InputError]) -> Generator[Embedding]:
+        return in_order(map(self._submit, requests), self.engine.max_in_flight)
+
+    def _arun(self, requests: AsyncIterator[Request | InputError]) -> AsyncGenerator[Embedding]:
+        return in_order_async((self._submit(request) async for request in requests), self.engine.max_in_flight)
+
+    def _submit(self, request: Request | InputError) -> Future[Embedding]:
+        if isinstance(request, Request):
+            return self.engine.submit(request)
+        failed: Future[Embedding] = Future()
+        failed.set_exception(request)
+        return failed
+
+
+def _check_plural(items: object) -> None:
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable) or hasattr(items, "read"):
+        msg = (
+            f"items must be an iterable of texts and images, got one {type(items).__name__}. For one item write [item]."
+        )
+        raise ItemTypeError(msg)
+
+
+def _dense(embedding: Embedding) -> FloatArray:
+    assert embedding.dense is not None
+    return embedding.dense
+
+
+def _tokens(embedding: Embedding) -> TokenVectors:
+    assert embedding.tokens is not None
+    return embedding.tokens
+
+
+async def _as_async(requests: Iterable[Request]) -> AsyncIterator[Request]:
+    for request in requests:
+        yield request

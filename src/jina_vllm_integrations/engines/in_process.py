@@ -1,0 +1,211 @@
+"""vLLM in this machine, used by any number of threads and coroutines at once.
+
+How callers meet vLLM was decided by trying it. One ``AsyncLLM`` on a private event loop was chosen over a
+thread that feeds and steps an ``LLMEngine``: with vLLM's engine in a process of its own it was no
+slower (``examples/benchmarks/results/engine_loop.json``), a blocked ``step()`` does not hold new requests back,
+and aborting, dead engines and data parallelism are vLLM's own code, which its server stands on,
+too. The price is that the engine is always a second process, which imports vLLM once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from functools import cached_property, partial
+from importlib.util import find_spec
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from jina_vllm_integrations import pooling
+from jina_vllm_integrations.checkpoints import Checkpoint
+from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
+from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError, OptionError
+from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from vllm import AsyncLLMEngine
+
+# What makes the vectors right, so not the caller's to choose: one pooling task an engine, every token's raw
+# state, nothing read from a prefix cache.
+_OWN_OPTIONS = {"runner": "pooling", "enable_prefix_caching": False}
+_RESERVED = {"model", "pooler_config", "convert", *_OWN_OPTIONS}
+
+_request_ids = count()
+
+
+class InProcessEngine:
+    """Computes in a vLLM of this machine.
+
+    Making one starts nothing; the first encode does, and takes as long as vLLM takes to load. Engines
+    of equal settings share one vLLM, which stops when the last of them is closed, at the latest
+    when the interpreter exits. If vLLM's process dies, waiting calls raise `EngineDiedError`
+    and the next call starts another.
+
+    On a machine without a GPU, vLLM starts its engine with the ``spawn`` method: a script needs the usual
+    ``if __name__ == "__main__":``.
+
+    Args:
+        model: A local directory or a hub id, e.g. ``"jinaai/jina-embeddings-v4-vllm-retrieval"``.
+        **vllm_options: Any of vLLM's engine arguments, e.g. ``dtype``, ``max_model_len``,
+            ``gpu_memory_utilization``. The ones that decide the vectors are set here.
+
+    Raises:
+        OptionError: vLLM has no such option, or it is not the caller's to set.
+        MissingExtraError: vLLM is not installed.
+
+    Example:
+        >>> with InProcessEngine("jinaai/jina-embeddings-v4-vllm-retrieval", max_model_len=8192) as engine:
+        ...     vectors = JinaEncoder(engine, task="retrieval").embed(["Guten Tag"], role="document")
+    """
+
+    def __init__(self, model: str | Path, **vllm_options: Any) -> None:
+        if find_spec("vllm") is None:
+            raise MissingExtraError("vllm", extra="gpu")
+        if vllm_options:
+            _check_options(vllm_options)
+        self._model = str(model)
+        self._user_options = vllm_options
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lock = threading.Lock()
+        self._runtime: VLLMRuntime | None = None
+        self._closed = False
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The facts of the model, read from its files on first use.
+
+        Raises:
+            CheckpointError: The model cannot be served.
+        """
+        overrides = self._user_options.get("hf_overrides")
+        checkpoint = Checkpoint.read(
+            self._model,
+            revision=self._user_options.get("revision"),
+            overrides=overrides if isinstance(overrides, Mapping) else None,
+        )
+        if self._user_options.get("load_format") != "dummy":
+            checkpoint.require_weights()
+        return replace(
+            checkpoint, grid=checkpoint.grid.with_limits(self._user_options.get("mm_processor_kwargs") or {})
+        )
+
+    @cached_property
+    def max_tokens(self) -> int:
+        """The longest prompt: ``max_model_len``, by default what the model's positions allow."""
+        return int(self._user_options.get("max_model_len", self.checkpoint.max_tokens))
+
+    @cached_property
+    def max_in_flight(self) -> int:
+        """Twice ``max_num_seqs``: one batch in work, one waiting for it to end."""
+        return 2 * int(self._options["max_num_seqs"])
+
+    def submit(self, request: Request) -> Future[Embedding]:
+        """Start work and return at once. See `jina_vllm_integrations.encoder.Engine`."""
+        with self._lock:
+            runtime = self._open_runtime()
+            return runtime.submit(self._answer, runtime, request, runtime.life)
+
+    def close(self) -> None:
+        """Stop. Waiting calls of this engine raise `EngineClosedError`; engines that share its vLLM go on."""
+        with self._lock:
+            self._closed = True
+            runtime = self._runtime
+        if runtime is not None and self._release.alive:
+            if runtime.is_ours:
+                runtime.submit(self._cancel_tasks).result()
+            self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "model": self._model,
+            "max_model_len": self.max_tokens,
+            "max_num_seqs": 256,
+            "limit_mm_per_prompt": {"image": 1, "video": 0},
+            # Pages seldom come twice: hashing and keeping their pixels would cost more than it saves.
+            "mm_processor_cache_gb": 0,
+            "disable_log_stats": True,
+            **self._user_options,
+            **_OWN_OPTIONS,
+        }
+
+    def _open_runtime(self) -> VLLMRuntime:
+        if self._closed:
+            raise self._closed_error()
+        if self._runtime is None:
+            self._runtime = VLLMRuntime.acquire(self._options, max_in_flight=self.max_in_flight)
+            # Runs once: at close(), when the last reference to this engine goes, or at the interpreter's exit.
+            self._release = weakref.finalize(self, self._runtime.release)
+        return self._runtime
+
+    def _closed_error(self) -> EngineClosedError:
+        return EngineClosedError(f"the engine of {self._model!r} was closed. Make another one.")
+
+    async def _answer(self, runtime: VLLMRuntime, request: Request, life: int) -> Embedding:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        slots: Literal["text", "image"] = "image" if isinstance(request.prompt, ImagePrompt) else "text"
+        try:
+            return await runtime.serve(partial(self._compute, request), slots=slots, life=life)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise self._closed_error() from None
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _compute(self, request: Request, llm: AsyncLLMEngine) -> Embedding:
+        from vllm import PoolingParams
+
+        prompt: dict[str, Any] = {"prompt_token_ids": list(request.prompt.token_ids)}
+        grid = None
+        if isinstance(request.prompt, ImagePrompt):
+            image = await asyncio.to_thread(request.prompt.image.load)
+            grid = self.checkpoint.grid.of(*image.size)
+            prompt["multi_modal_data"] = {"image": image}
+        params = PoolingParams(task="token_embed", use_activation=False)
+        *_, output = [part async for part in llm.encode(prompt, params, f"jina-{next(_request_ids)}")]
+        return pooling.pool(
+            output.outputs.data.float().numpy(),
+            np.asarray(output.prompt_token_ids, dtype=np.int64),
+            self.checkpoint.special,
+            output=request.output,
+            dimensions=request.dimensions,
+            grid=grid,
+        )
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if reserved := sorted(_RESERVED & options.keys()):
+        msg = f"{', '.join(reserved)}: set by InProcessEngine itself, because the vectors depend on it. Leave it out."
+        raise OptionError(msg)
+    from vllm import AsyncEngineArgs
+
+    known = {field.name for field in fields(AsyncEngineArgs)}
+    for name in options.keys() - known:
+        similar = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {similar[0]!r}?" if similar else "See vLLM's engine arguments."
+        msg = f"the installed vLLM has no engine option {name!r}. {hint}"
+        raise OptionError(msg)

@@ -1,0 +1,185 @@
+"""A running vLLM: its event loop, the thread of that loop, and who shares it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar
+
+from jina_vllm_integrations.errors import EngineDiedError, EngineError, EngineStartError, JinaVLLMError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from concurrent.futures import Future
+
+    from vllm import AsyncLLMEngine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# A decoded page weighs ten thousand times a text. 64 pages are several of the engine's batches.
+_MAX_IMAGES_IN_FLIGHT = 64
+
+logger = logging.getLogger(__name__)
+
+
+class VLLMRuntime:
+    """One vLLM and the daemon thread of its event loop. The first work starts it.
+
+    Not made directly: `acquire` hands out one runtime for equal options, and the last of its
+    users to `release` it stops it.
+    """
+
+    _shared: ClassVar[dict[str, VLLMRuntime]] = {}
+    _shared_lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, key: str, options: dict[str, Any], max_in_flight: int) -> None:
+        self._key = key
+        self._options = options
+        self._slots = {"text": asyncio.Semaphore(max_in_flight), "image": asyncio.Semaphore(_MAX_IMAGES_IN_FLIGHT)}
+        self._users = 0
+        self._llm: AsyncLLMEngine | None = None
+        # Work belongs to the life of vLLM that it was submitted in: it fails with it and does not start the next.
+        self._life = 0
+        self._failure: Callable[[], EngineError] = EngineDiedError
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="jina-vllm", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(cls, options: dict[str, Any], *, max_in_flight: int) -> VLLMRuntime:
+        """Return the runtime of these options and count one more user.
+
+        Args:
+            options: vLLM's engine arguments by name.
+            max_in_flight: How many texts are inside vLLM at once; the others wait here.
+        """
+        key = json.dumps([os.getpid(), max_in_flight, options], sort_keys=True, default=repr)
+        with cls._shared_lock:
+            runtime = cls._shared.get(key) or cls._shared.setdefault(key, cls(key, options, max_in_flight))
+            runtime._users += 1  # noqa: SLF001 - of this very class
+            return runtime
+
+    def release(self) -> None:
+        """Count one user less. With the last, vLLM stops: on return its processes have ended."""
+        with self._shared_lock:
+            self._users -= 1
+            if self._users:
+                return
+            del self._shared[self._key]
+        if self.is_ours:
+            self._stop()
+
+    @property
+    def life(self) -> int:
+        """Number of the current life of vLLM; a failure ends one. Take it when work is submitted."""
+        return self._life
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the event loop runs in this process, rather than in one that this is a fork of."""
+        return os.getpid() == self._pid
+
+    def submit(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a coroutine function on the event loop. Cancelling the future cancels the coroutine.
+
+        Raises:
+            EngineStartError: This process is a fork of the one that the event loop runs in.
+        """
+        if not self.is_ours:
+            msg = (
+                f"this engine belongs to process {self._pid} and does not work in its fork {os.getpid()}. "
+                "Make the engine in the process that uses it, or start processes with the 'spawn' method."
+            )
+            raise EngineStartError(msg)
+        return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+
+    async def serve(
+        self, work: Callable[[AsyncLLMEngine], Awaitable[T]], *, slots: Literal["text", "image"], life: int
+    ) -> T:
+        """Do work on the event loop, once vLLM is up and has a slot for it.
+
+        Args:
+            work: What to do with vLLM.
+            slots: Whose slots it takes.
+            life: The life of vLLM that the work was submitted in.
+
+        Raises:
+            EngineStartError: vLLM did not come up.
+            EngineDiedError: vLLM's process ended.
+            EngineError: vLLM refused the work.
+        """
+        async with self._slots[slots]:
+            llm = self._llm_of(life)
+            try:
+                return await work(llm)
+            except JinaVLLMError:
+                raise
+            except Exception as error:
+                if not llm.errored:
+                    msg = f"vLLM could not compute this item: {error}"
+                    raise EngineError(msg) from error
+                if llm is self._llm:
+                    self._discard(llm)
+                    self._fail(EngineDiedError, "vLLM's process ended; its log says why. The next call starts another.")
+                raise self._failure() from error
+
+    def _llm_of(self, life: int) -> AsyncLLMEngine:
+        if life != self._life:
+            raise self._failure()
+        if self._llm is not None and self._llm.errored:
+            logger.warning("vLLM's process ended while it was idle; starting another")
+            self._discard(self._llm)
+        if self._llm is None:
+            self._llm = self._start()
+        return self._llm
+
+    def _start(self) -> AsyncLLMEngine:
+        # Blocks the loop on purpose: whatever else is submitted needs vLLM, too.
+        from vllm import AsyncEngineArgs, AsyncLLMEngine
+        from vllm.config import PoolerConfig
+
+        pooler_config = PoolerConfig(task="token_embed", use_activation=False)
+        try:
+            return AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**self._options, pooler_config=pooler_config))
+        except Exception as error:
+            self._fail(EngineStartError, f"vLLM did not start: {_reason(error)}")
+            raise self._failure() from error
+
+    def _discard(self, llm: AsyncLLMEngine) -> None:
+        llm.shutdown()
+        self._llm = None
+
+    def _fail(self, kind: type[EngineError], message: str) -> None:
+        self._life += 1
+        self._failure = partial(kind, message)
+
+    def _stop(self) -> None:
+        stopped = asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
+        stopped.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        # The garbage collector may call from the loop's own thread, which cannot wait for itself.
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+            self._loop.close()
+
+    async def _shut_down(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._llm is not None:
+            self._discard(self._llm)
+
+
+def _reason(error: Exception) -> str:
+    if "bootstrapping phase" in str(error):
+        return (
+            "it runs in a new process, which imports your script again. "
+            "Put the script's work under: if __name__ == '__main__':"
+        )
+    return f"{error} (vLLM's log above says more)"

@@ -1,0 +1,118 @@
+"""Every error that this package raises on purpose.
+
+    JinaVLLMError
+    ├── InputError (ValueError)          an item cannot be embedded; ``index`` names it
+    │   ├── ItemTypeError (TypeError)    neither text nor image
+    │   ├── EmptyTextError               nothing to embed
+    │   ├── TextTooLongError             more tokens than the engine takes
+    │   └── ImageError                   something about an image
+    │       ├── ImageNotFoundError       no such file, or not a file
+    │       ├── ImageFormatError         not an image, truncated or disguised
+    │       ├── ImageSizeError           too many bytes or pixels, too flat, or empty
+    │       └── ImageFetchError          a URL that could not be fetched
+    │           └── ImageAddressError    a URL that must not be fetched
+    ├── OptionError (ValueError)         an unknown role, task, dimension or engine option
+    ├── CheckpointError                  a model directory that cannot be served
+    ├── MissingExtraError (ImportError)  an optional dependency is not installed
+    └── EngineError (RuntimeError)
+        ├── EngineStartError             vLLM did not come up
+        ├── EngineClosedError            closed by its owner, before or during the call
+        └── EngineDiedError              its process ended; the next call starts another
+
+Messages state the rule, the offending value and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class JinaVLLMError(Exception):
+    """Base of all errors of this package."""
+
+
+class InputError(JinaVLLMError, ValueError):
+    """An item cannot be embedded.
+
+    Attributes:
+        index: Position of the item in the caller's sequence or stream, or ``None`` where
+            the item was given alone.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return message if self.index is None else f"item {self.index}: {message}"
+
+
+class ItemTypeError(InputError, TypeError):
+    """The item is neither text nor an image."""
+
+
+class EmptyTextError(InputError):
+    """The text is empty or only white space."""
+
+
+class TextTooLongError(InputError):
+    """The text has more tokens than the engine takes, and truncation was not chosen."""
+
+
+class ImageError(InputError):
+    """Base of all errors about one image."""
+
+
+class ImageNotFoundError(ImageError):
+    """The path does not exist or is not a regular file."""
+
+
+class ImageFormatError(ImageError):
+    """The bytes are not an image in a supported format, or the image is damaged."""
+
+
+class ImageSizeError(ImageError):
+    """The image has too many bytes or pixels, an extreme aspect ratio, or no pixels at all."""
+
+
+class ImageFetchError(ImageError):
+    """The image's URL could not be fetched within the limits."""
+
+
+class ImageAddressError(ImageFetchError):
+    """The image's URL leads to an address that is not public."""
+
+
+class OptionError(JinaVLLMError, ValueError):
+    """A role, task, dimension or engine option does not exist or does not fit."""
+
+
+class CheckpointError(JinaVLLMError):
+    """A model directory lacks files, is damaged, or holds another kind of model."""
+
+
+class MissingExtraError(JinaVLLMError, ImportError):
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: The extra of this package that brings it.
+    """
+
+    def __init__(self, module: str, *, extra: str) -> None:
+        super().__init__(f"{module!r} is not installed. Install it with: pip install 'jina-vllm-integrations[{extra}]'")
+        self.extra = extra
+
+
+class EngineError(JinaVLLMError, RuntimeError):
+    """Base of all errors of an engine. The inputs were fine."""
+
+
+class EngineStartError(EngineError):
+    """vLLM did not come up."""
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed by its owner, before or during the call."""
+
+
+class EngineDiedError(EngineError):
+    """The engine's process ended unexpectedly. The next call starts another."""

@@ -1,0 +1,177 @@
+"""Where an image may be fetched from: the syntax of its URL, and the addresses behind it.
+
+A URL may come out of a stranger's document, and this process may sit beside services that trust their network. So
+a host must resolve to public addresses only, unless the caller vouches for it, and whoever connects must use the
+addresses that were checked here: a second look-up could answer differently.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import string
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urljoin, urlsplit
+
+from jina_vllm_integrations.errors import ImageAddressError, ImageFetchError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_LONGEST_LABEL = 120
+_USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
+
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+# Clouds answer their own machines at these, though the first (and to older Pythons the second) counts as public.
+_CLOUD_SERVICES = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageURL:
+    """A checked http or https URL.
+
+    Attributes:
+        scheme: ``http`` or ``https``.
+        host: Lower-case ASCII name without a final dot, or an IP address without brackets.
+        port: Never implied.
+        target: Path and query, quoted.
+        redirected_from: The label of the URL that the caller gave, where this is another one.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    redirected_from: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, redirected_from: str | None = None) -> ImageURL:
+        """Check a URL's syntax.
+
+        Raises:
+            ImageAddressError: Another scheme, credentials, or no valid host and port.
+        """
+        scheme = text.partition(":")[0].lower()
+        if scheme not in _DEFAULT_PORTS:
+            raise ImageAddressError(
+                f"an image URL must be http or https; {url_label(text)!r} is {scheme!r}. Give a local file as a path."
+            )
+        try:
+            parts = urlsplit(text)
+            host, port = canonical_host(parts.hostname or ""), parts.port
+            target = quote((parts.path or "/") + ("?" + parts.query if parts.query else ""), safe=string.punctuation)
+        except ValueError as error:
+            raise ImageAddressError(
+                f"an image URL must name a valid host and port; {url_label(text)!r} does not. Correct it."
+            ) from error
+        if "@" in parts.netloc:
+            raise ImageAddressError(
+                f"an image URL must not carry credentials; {url_label(text)!r} does. Fetch it, and give its bytes."
+            )
+        return cls(
+            scheme=scheme,
+            host=host,
+            port=_DEFAULT_PORTS[scheme] if port is None else port,
+            target=target,
+            redirected_from=redirected_from,
+        )
+
+    def redirected(self, location: str) -> ImageURL:
+        """The URL that a ``Location`` header leads to.
+
+        Raises:
+            ImageAddressError: As for `parse`.
+        """
+        return ImageURL.parse(
+            urljoin(f"{self.scheme}://{self.authority}{self.target}", location),
+            redirected_from=self.redirected_from or self.label,
+        )
+
+    @property
+    def authority(self) -> str:
+        """Host and, where it is not the scheme's own, port: the ``Host`` header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def label(self) -> str:
+        """How messages name it: without the query, which may hold a signature."""
+        label = url_label(f"{self.scheme}://{self.authority}{self.target}")
+        return label if self.redirected_from is None else f"{label} (redirected from {self.redirected_from})"
+
+
+def url_label(text: str) -> str:
+    """A URL without credentials, query and fragment, any of which may be secret; shortened."""
+    label = re.split(r"[?#]", _USER_INFO.sub("", text), maxsplit=1)[0]
+    return label if len(label) <= _LONGEST_LABEL else f"{label[:_LONGEST_LABEL]}..."
+
+
+def canonical_host(host: str) -> str:
+    """One spelling for a host name or IP address.
+
+    Raises:
+        ValueError: Neither of them.
+    """
+    try:
+        return str(ip_address(host.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        name = host.removesuffix(".").encode("idna").decode("ascii").lower()
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(f"{host!r} is not a host name")
+    return name
+
+
+def resolve(url: ImageURL, *, private_hosts: Collection[str], timeout: float) -> list[str]:
+    """The addresses of a URL's host, every one of them checked.
+
+    Args:
+        url: Whose host.
+        private_hosts: Hosts that need no public address.
+        timeout: Seconds for the look-up.
+
+    Raises:
+        ImageAddressError: Any of the addresses is not public.
+        ImageFetchError: The host has no address.
+        TimeoutError: No answer in time.
+    """
+    addresses = [ip_address(address) for address in _looked_up(url, timeout)]
+    private = [str(address) for address in addresses if not is_public(address)]
+    if private and url.host not in map(canonical_host, private_hosts):
+        raise ImageAddressError(
+            f"an image URL must lead to public addresses only; the host of {url.label!r} is at {', '.join(private)}. "
+            f"If you vouch for it, add {url.host!r} to ImageLimits.private_hosts."
+        )
+    return [str(address) for address in addresses]
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is reached through the Internet, also where it carries an IPv4 address inside."""
+    if isinstance(address, IPv4Address):
+        inside_cloud = any(address in network for network in _CLOUD_SERVICES)
+        return address.is_global and not address.is_multicast and not inside_cloud
+    embedded = address.ipv4_mapped or address.sixtofour
+    if address in _NAT64:
+        embedded = IPv4Address(address.packed[-4:])
+    if embedded is not None:
+        return is_public(embedded)
+    return address.is_global and address in _GLOBAL_UNICAST
+
+
+def _looked_up(url: ImageURL, timeout: float) -> list[str]:
+    # The system's look-up has no time limit, so it runs in a thread that can be left behind.
+    resolver = ThreadPoolExecutor(max_workers=1)
+    look_up = resolver.submit(socket.getaddrinfo, url.host, url.port, type=socket.SOCK_STREAM)
+    resolver.shutdown(wait=False)
+    try:
+        answers = look_up.result(timeout)
+    except socket.gaierror as error:
+        raise ImageFetchError(
+            f"an image URL's host must have an address; that of {url.label!r} has none ({error}). Correct it."
+        ) from error
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))

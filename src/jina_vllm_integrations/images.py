@@ -1,0 +1,273 @@
+"""One image from a path, bytes, data URI, URL, binary file or PIL image.
+
+Images are untrusted: their bytes, pixels, addresses and redirects are limited, and what is wrong with one is said
+before any work is done, as far as its header tells.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+import re
+import stat
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from PIL import Image
+
+from jina_vllm_integrations.errors import (
+    ImageFormatError,
+    ImageNotFoundError,
+    ImageSizeError,
+    ItemTypeError,
+    OptionError,
+)
+from jina_vllm_integrations.image_addresses import ImageURL, canonical_host
+from jina_vllm_integrations.image_decoding import check, decode, open_image, to_rgb, upright_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jina_vllm_integrations.types import ImageSource
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:", re.IGNORECASE)
+_LONGEST_LABEL = 120
+
+_Origin: TypeAlias = Path | bytes | ImageURL | Image.Image
+
+# A PIL image that its owner opened but did not decode reads from one file, in whichever thread comes first. The same
+# image may be in several handles, so a lock in each handle would not do.
+_DECODING_IN_PLACE = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLimits:
+    """What one image may cost, and where it may come from.
+
+    Attributes:
+        max_bytes: Size of the encoded image.
+        max_pixels: Width times height. Decoded, a pixel takes 4 bytes, so the default stops at 683 MiB: twice what
+            Pillow finds suspicious, and room for an A0 sheet at 300 dpi (140 million).
+        max_redirects: How often a URL may lead to another one.
+        timeout: Seconds in total for fetching one URL.
+        private_hosts: Names or IP addresses of hosts that the caller vouches for, although they have addresses that
+            are not public: an image server of one's own.
+
+    Raises:
+        OptionError: A value that is none of these.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 178_956_970
+    max_redirects: int = 3
+    timeout: float = 20.0
+    private_hosts: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_bytes", 1), ("max_pixels", 1), ("max_redirects", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise OptionError(f"{name} must be a whole number from {least}, got {value!r}.")
+        if not 0 < self.timeout < math.inf:
+            raise OptionError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
+        if not isinstance(self.private_hosts, frozenset):
+            raise OptionError(f"private_hosts must be a frozenset of host names, got {self.private_hosts!r}.")
+        for host in self.private_hosts:
+            try:
+                canonical_host(host)
+            except ValueError as error:
+                raise OptionError(
+                    f"private_hosts must be names or IP addresses without scheme, port and path, got {host!r}."
+                ) from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageHandle:
+    """A checked image that is decoded when it is needed. Made by `inspect`; holds no open file.
+
+    Attributes:
+        label: Which image it is, for messages.
+        size: Width and height in pixels as a viewer shows them, so after the EXIF orientation; ``None`` for a URL,
+            which is fetched by `load`.
+        origin: What `load` reads.
+        limits: What `load` keeps to.
+    """
+
+    label: str
+    size: tuple[int, int] | None
+    origin: _Origin
+    limits: ImageLimits
+
+    def load(self) -> Image.Image:
+        """Decode the image. May be called often and from many threads.
+
+        Transparent parts are laid on white. Of an animation, and of a file with several pages, it is the first.
+        Greyscale with 16 bits keeps the upper 8. The caller's own PIL image stays as it is.
+
+        Returns:
+            A new image of mode RGB and of this handle's ``size``, without metadata.
+
+        Raises:
+            ImageNotFoundError: The file is gone.
+            ImageFormatError: Truncated or damaged, not what was inspected, or integer pixels outside 0..65535.
+            ImageSizeError: More bytes or pixels than the limits allow.
+            ImageFetchError: The URL could not be fetched within the limits.
+            ImageAddressError: The URL leads to an address that is not public.
+        """
+        with _header(self.origin, self.label, self.limits) as image:
+            if image is self.origin:
+                with _DECODING_IN_PLACE:
+                    decode(image, self.label)
+            page = to_rgb(image, self.label)
+        if self.size not in (None, page.size):
+            raise ImageFormatError(
+                f"an image must stay as it was inspected; {self.label!r} was {self.size} and is {page.size}. "
+                "Leave it alone until it is embedded."
+            )
+        return page
+
+
+def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHandle:
+    """Check an image without decoding its pixels.
+
+    Args:
+        source: A path, URL or data URI; encoded bytes; a binary file, which is read from its start where it can seek
+            and may be closed afterwards; or a PIL image, whose current frame counts. Of a URL only the syntax is
+            checked.
+        limits: What the image may cost.
+
+    Raises:
+        ItemTypeError: No image at all.
+        ImageNotFoundError: No such file, or not a file.
+        ImageFormatError: Not an image in a supported format, a damaged header, or floating-point pixels.
+        ImageSizeError: Too many bytes or pixels, or none.
+        ImageAddressError: A URL that is not http or https, or carries credentials.
+
+    Example:
+        >>> handle = inspect("scan.tiff")
+        >>> handle.size
+        (2480, 3508)
+        >>> handle.load().mode
+        'RGB'
+    """
+    label, origin = _identified(source, limits)
+    if isinstance(origin, ImageURL):
+        return ImageHandle(label=label, size=None, origin=origin, limits=limits)
+    with _header(origin, label, limits) as image:
+        return ImageHandle(label=label, size=upright_size(image), origin=origin, limits=limits)
+
+
+def _identified(source: ImageSource, limits: ImageLimits) -> tuple[str, _Origin]:
+    """An image's label and origin."""
+    match source:
+        case Image.Image():
+            return "<PIL image>", source
+        case bytes() | bytearray() | memoryview():
+            return "bytes", bytes(source)
+        case str() if _DATA_URI.match(source):
+            label = f"{source[:40]}..."
+            return label, _data_uri_content(source, label)
+        case str() if _URL.match(source):
+            url = ImageURL.parse(source)
+            return url.label, url
+        case str() | os.PathLike():
+            path = Path(os.fsdecode(source))
+            return str(path)[-_LONGEST_LABEL:], path
+        case _ if hasattr(source, "read"):
+            return "binary file", _file_content(source, limits)
+    raise ItemTypeError(
+        f"an image is a path, URL, data URI, bytes, binary file or PIL image, got {type(source).__name__} "
+        f"{source!r:.60}. Convert it to one of these; an array with PIL.Image.fromarray."
+    )
+
+
+def _data_uri_content(uri: str, label: str) -> bytes:
+    header, comma, payload = uri.partition(",")
+    try:
+        content = unquote_to_bytes(payload)
+        if header.lower().endswith(";base64"):
+            content = base64.b64decode(content, validate=True)
+    except ValueError as error:
+        raise ImageFormatError(
+            f"a data URI must be well encoded; {label!r} is not ({error}). Encode it anew."
+        ) from error
+    if not comma:
+        raise ImageFormatError(f"a data URI must have a comma before its content; {label!r} has none. Complete it.")
+    return content
+
+
+def _file_content(file: BinaryIO, limits: ImageLimits) -> bytes:
+    """Everything in the file, or one byte more than the limit. A raw file may give less at a time than is asked for."""
+    content = bytearray()
+    try:
+        if file.seekable():
+            file.seek(0)
+        while chunk := file.read(limits.max_bytes + 1 - len(content)):
+            content += chunk
+    except TypeError as error:
+        raise ItemTypeError(f"an image file must be binary; {file!r:.60} is not. Open it with mode 'rb'.") from error
+    except (OSError, ValueError) as error:
+        raise ImageFormatError(
+            f"an image file must be readable; {file!r:.60} is not ({error}). Open it anew."
+        ) from error
+    return bytes(content)
+
+
+@contextmanager
+def _header(origin: _Origin, label: str, limits: ImageLimits) -> Iterator[Image.Image]:
+    """The image, checked but not decoded; decode it before leaving."""
+    if isinstance(origin, Image.Image):
+        check(origin, label, max_pixels=limits.max_pixels)
+        yield origin
+        return
+    with _opened(origin, label, limits) as file:
+        yield open_image(file, label, max_pixels=limits.max_pixels)
+
+
+def _opened(origin: Path | bytes | ImageURL, label: str, limits: ImageLimits) -> BinaryIO:
+    if isinstance(origin, Path):
+        return _opened_path(origin, label, limits)
+    if isinstance(origin, ImageURL):
+        from jina_vllm_integrations.image_fetching import fetch  # brings an HTTP client, which paths do not need
+
+        origin = fetch(origin, limits)
+    _check_bytes(len(origin), label, limits)
+    return io.BytesIO(origin)
+
+
+def _opened_path(path: Path, label: str, limits: ImageLimits) -> BinaryIO:
+    with _found(label):
+        status = path.stat()
+    # Before it is opened: opening a FIFO would wait for somebody to write, opening a device may do anything.
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageNotFoundError(f"an image path must name a file; {label!r} is none. Name the image itself.")
+    _check_bytes(status.st_size, label, limits)
+    with _found(label):
+        return path.open("rb")
+
+
+@contextmanager
+def _found(label: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageNotFoundError(
+            f"an image path must name a file; {label!r} cannot be opened ({reason}). "
+            "Correct the path; give an encoded image as bytes or data URI."
+        ) from error
+
+
+def _check_bytes(n_bytes: int, label: str, limits: ImageLimits) -> None:
+    if n_bytes > limits.max_bytes:
+        raise ImageSizeError(
+            f"an image may have {limits.max_bytes:,} bytes; {label!r} has {n_bytes:,}. "
+            "Give a smaller image, or raise ImageLimits.max_bytes."
+        )

@@ -1,0 +1,178 @@
+"""A small checkpoint with random weights in the real layout, to run the real engine anywhere."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+_PATCH_SIZE = 14
+_MERGE_SIZE = 2
+
+
+def write_random_checkpoint(
+    directory: str | Path, *, hidden_size: int = 256, layers: int = 2, max_tokens: int = 4096, seed: int = 0
+) -> Path:
+    """Write a Qwen2.5-VL checkpoint of jina-embeddings-v4's layout with random weights, unless it is there.
+
+    Its vectors mean nothing, but they depend on every token and pixel, and equal arguments give
+    equal weights. Needs torch and transformers, which vLLM brings. Takes a second.
+
+    Args:
+        directory: Where to write; made at once or not at all.
+        hidden_size: Size of the dense vectors, a multiple of 128.
+        layers: Of the language model.
+        max_tokens: Longest prompt.
+        seed: Of the weights.
+
+    Returns:
+        The directory.
+    """
+    directory = Path(directory)
+    if directory.is_dir():
+        return directory
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
+        unfinished = Path(scratch) / directory.name
+        unfinished.mkdir()
+        _write_tokenizer(unfinished)
+        _write_model(unfinished, hidden_size=hidden_size, layers=layers, max_tokens=max_tokens, seed=seed)
+        _write_processor(unfinished)
+        unfinished.replace(directory)
+    return directory
+
+
+def byte_level_tokenizer() -> Tokenizer:
+    """Return a tokenizer without merges: a token is a byte or one of Qwen2.5-VL's special tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={character: id_ for id_, character in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def _write_tokenizer(directory: Path) -> None:
+    byte_level_tokenizer().save(str(directory / "tokenizer.json"))
+    _write_json(
+        directory / "tokenizer_config.json",
+        {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    )
+
+
+def _write_model(directory: Path, *, hidden_size: int, layers: int, max_tokens: int, seed: int) -> None:
+    import torch
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    config = _config(hidden_size=hidden_size, layers=layers, max_tokens=max_tokens)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(config)
+        for name, weight in model.named_parameters():
+            if name.endswith("norm.weight") or "norm1" in name or "norm2" in name or "ln_q" in name:
+                # Uneven, so that tokens differ in length, as in a trained model.
+                weight.copy_(torch.exp(0.5 * torch.randn_like(weight)))
+            elif weight.ndim > 1:
+                # Unit gain: the states depend on the whole input, images included.
+                fan_in = weight[0].numel() if "embed_tokens" not in name else 1
+                weight.normal_(std=fan_in**-0.5)
+            else:
+                weight.normal_(std=0.1)
+    model.save_pretrained(directory)
+    # vLLM and the reference find the Matryoshka sizes under different keys.
+    config_file = directory / "config.json"
+    sizes = [hidden_size // 4, hidden_size // 2, hidden_size]
+    _write_json(config_file, {**json.loads(config_file.read_text()), "matryoshka_dimensions": sizes})
+
+
+def _config(*, hidden_size: int, layers: int, max_tokens: int) -> Any:
+    from transformers import Qwen2_5_VLConfig
+
+    ids = byte_level_tokenizer().get_vocab()
+    text_config = {
+        "vocab_size": len(ids) + 2,
+        "hidden_size": hidden_size,
+        "intermediate_size": 2 * hidden_size,
+        "num_hidden_layers": layers,
+        "num_attention_heads": hidden_size // 128,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": max_tokens,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6},
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+    }
+    vision_config = {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 2,
+        "in_chans": 3,
+        "out_hidden_size": hidden_size,
+        "patch_size": _PATCH_SIZE,
+        "spatial_merge_size": _MERGE_SIZE,
+        "temporal_patch_size": 2,
+        "window_size": 112,
+        "fullatt_block_indexes": [1],
+        "tokens_per_second": 2,
+    }
+    return Qwen2_5_VLConfig(
+        text_config=text_config,
+        vision_config=vision_config,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+
+
+def _write_processor(directory: Path) -> None:
+    """Write the image processor's settings: Qwen2-VL's, with the pixel limits of jina-embeddings-v4."""
+    _write_json(
+        directory / "preprocessor_config.json",
+        {
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": "Qwen2_5_VLProcessor",
+            "patch_size": _PATCH_SIZE,
+            "merge_size": _MERGE_SIZE,
+            "temporal_patch_size": 2,
+            "min_pixels": 3136,
+            "max_pixels": 602112,
+            "do_convert_rgb": True,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "resample": 3,
+            "rescale_factor": 1 / 255,
+        },
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

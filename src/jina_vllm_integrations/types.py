@@ -1,0 +1,125 @@
+"""The records and literals that cross the seams of this package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from jina_vllm_integrations.images import ImageHandle
+
+Role = Literal["query", "document"]
+"""What an item is in a search. Decides the prefix of a text's prompt."""
+
+Task = Literal["retrieval", "text-matching", "code"]
+"""What the vectors are for. Decides the adapter, and for text-matching the prefix."""
+
+Output = Literal["dense", "tokens"]
+"""One vector an item, or one vector a token."""
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
+"""An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image."""
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """A text, said explicitly. A bare ``str`` means the same."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """An image, said explicitly.
+
+    Needed for an image that is named by a ``str`` (path, URL or data URI), because a bare ``str``
+    is always a text. Every other source may also be given bare.
+    """
+
+    source: ImageSource
+
+
+Item: TypeAlias = (
+    "str | TextInput | ImageInput | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
+)
+"""Anything that can be embedded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPrompt:
+    """A text as the model reads it: prefix and text, tokenised."""
+
+    token_ids: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePrompt:
+    """An image as the model reads it.
+
+    Attributes:
+        token_ids: The prompt with a single image placeholder, which the engine expands to one
+            token for each cell of the image's grid.
+        image: The checked image, not yet decoded.
+    """
+
+    token_ids: Sequence[int]
+    image: ImageHandle
+
+
+Prompt: TypeAlias = TextPrompt | ImagePrompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One item's work for an engine.
+
+    Attributes:
+        prompt: What the model reads.
+        output: What the caller wants.
+        dimensions: Matryoshka size of a dense vector; ``None`` for the full size.
+    """
+
+    prompt: Prompt
+    output: Output
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenVectors:
+    """One item as one vector a token, for late interaction.
+
+    Attributes:
+        vectors: Each row L2-normalised. *Shape:* ``(n_tokens, dim)``, float32.
+        token_ids: The prompt after the image placeholder was expanded. *Shape:* ``(n_tokens,)``, int64.
+        image_mask: Which rows are cells of the image. *Shape:* ``(n_tokens,)``, bool.
+        grid: Rows and columns of the image's cells in reading order, ``None`` for a text.
+            ``vectors[image_mask].reshape(*grid, -1)`` lays them out as the image is.
+    """
+
+    vectors: FloatArray
+    token_ids: npt.NDArray[np.int64]
+    image_mask: npt.NDArray[np.bool_]
+    grid: tuple[int, int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """What an engine answers to a `Request`. The part that was not asked for is ``None``.
+
+    Attributes:
+        dense: L2-normalised. *Shape:* ``(dim,)``, float32.
+        tokens: The token vectors.
+    """
+
+    dense: FloatArray | None = None
+    tokens: TokenVectors | None = None

@@ -1,0 +1,72 @@
+"""One checkpoint and one vLLM for the whole session."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+# vLLM's worker shares a process with its engine, which halves a start; the engine itself stays a process of its own.
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from jina_vllm_integrations import InProcessEngine, JinaEncoder, random_checkpoint
+from jina_vllm_integrations.testing import FakeEngine
+
+MAX_TOKENS = 2048
+ENGINE_OPTIONS = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 128 * 2**20,
+    "max_model_len": MAX_TOKENS,
+    # Smaller than a page or a long text: prompts are prefilled in chunks.
+    "max_num_batched_tokens": 512,
+    "max_num_seqs": 64,
+    "use_tqdm_on_load": False,
+}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(request) -> Path:
+    """Return a small checkpoint, kept between runs as long as the code that makes it is the same."""
+    digest = hashlib.sha256(Path(random_checkpoint.__file__).read_bytes()).hexdigest()[:12]
+    folder = request.config.cache.mkdir("jina-vllm")
+    return random_checkpoint.write_random_checkpoint(folder / digest)
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(checkpoint):
+    """Return the engine that keeps the session's vLLM alive."""
+    with InProcessEngine(checkpoint, **ENGINE_OPTIONS) as engine:
+        yield engine
+
+
+@pytest.fixture
+def make_vllm_engine(vllm_engine, checkpoint):
+    """Return a maker of engines that share the session's vLLM."""
+    return lambda: InProcessEngine(checkpoint, **ENGINE_OPTIONS)
+
+
+@pytest.fixture(params=["fake", "in_process"])
+def make_engine(request):
+    """Return a maker of engines of each kind. Those of one kind compute the same vectors."""
+    if request.param == "fake":
+        return lambda: FakeEngine(max_tokens=MAX_TOKENS)
+    return request.getfixturevalue("make_vllm_engine")
+
+
+@pytest.fixture
+def engine(make_engine):
+    """Return an engine of each kind."""
+    with make_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def encoder(engine):
+    """Return a retrieval encoder over an engine of each kind."""
+    return JinaEncoder(engine, task="retrieval")
