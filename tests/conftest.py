@@ -40,8 +40,9 @@ def checkpoint(request) -> Path:
 
 @pytest.fixture(scope="session")
 def vllm_engine(checkpoint):
-    """Return the engine that keeps the session's vLLM alive."""
+    """Return the engine that keeps the session's vLLM alive: others of equal settings come and go without a start."""
     with InProcessEngine(checkpoint, **ENGINE_OPTIONS) as engine:
+        JinaEncoder(engine, task="retrieval").embed(["start"], role="query")
         yield engine
 
 

@@ -71,11 +71,10 @@ class ImageGrid:
             ImageSizeError: The image is too flat for the processor.
         """
         if max(width, height) > _MAX_ASPECT_RATIO * min(width, height):
-            msg = (
+            raise ImageSizeError(
                 f"the model takes images up to {_MAX_ASPECT_RATIO} times as long as wide, got {width}x{height} pixels. "
                 "Cut the image into pieces or pad it."
             )
-            raise ImageSizeError(msg)
         rows, columns = round(height / self.cell), round(width / self.cell)
         area = rows * columns * self.cell**2
         if area > self.max_pixels:
@@ -126,21 +125,22 @@ class Checkpoint:
         path = _locate(str(model), revision)
         missing = [name for name in _METADATA if not (path / name).is_file()]
         if missing:
-            msg = f"a checkpoint needs {', '.join(_METADATA)}; {str(path)!r} lacks {', '.join(missing)}."
-            raise CheckpointError(msg)
+            raise CheckpointError(
+                f"a checkpoint needs {', '.join(_METADATA)}; {str(path)!r} lacks {', '.join(missing)}. Fetch them."
+            )
         config = {**_read_json(path / "config.json"), **(overrides or {})}
         if config.get("model_type") != MODEL_TYPE:
-            msg = (
+            raise CheckpointError(
                 f"a jina-embeddings-v4 checkpoint has the model_type {MODEL_TYPE!r}, "
-                f"{str(path)!r} has {config.get('model_type')!r}. Use one of the jinaai/jina-embeddings-v4-vllm-* models."
+                f"{str(path)!r} has {config.get('model_type')!r}. Use a jinaai/jina-embeddings-v4-vllm-* model."
             )
-            raise CheckpointError(msg)
         processor = _read_json(path / "preprocessor_config.json")
         try:
             return cls(model=str(model), path=path, **_facts(config, processor))
         except (KeyError, TypeError) as error:
-            msg = f"{str(path)!r} is damaged: config.json or preprocessor_config.json lacks {error}. Fetch them again."
-            raise CheckpointError(msg) from error
+            raise CheckpointError(
+                f"{str(path)!r} is damaged: config.json or preprocessor_config.json lacks {error}. Fetch them again."
+            ) from error
 
     def require_weights(self) -> None:
         """Check that a local directory has weights.
@@ -149,8 +149,9 @@ class Checkpoint:
             CheckpointError: It has none.
         """
         if Path(self.model).is_dir() and not any(self.path.glob("*.safetensors")):
-            msg = f"{str(self.path)!r} has no *.safetensors file. Fetch the weights, or pass load_format='dummy'."
-            raise CheckpointError(msg)
+            raise CheckpointError(
+                f"{str(self.path)!r} has no *.safetensors file. Fetch the weights, or pass load_format='dummy'."
+            )
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -160,8 +161,9 @@ class Checkpoint:
         try:
             tokenizer = Tokenizer.from_file(str(self.path / "tokenizer.json"))
         except Exception as error:
-            msg = f"{str(self.path / 'tokenizer.json')!r} cannot be read: {error}. Fetch it again."
-            raise CheckpointError(msg) from error
+            raise CheckpointError(
+                f"{str(self.path / 'tokenizer.json')!r} cannot be read: {error}. Fetch it again."
+            ) from error
         tokenizer.encode_special_tokens = True
         return tokenizer
 
@@ -195,28 +197,26 @@ def _locate(model: str, revision: str | None) -> Path:
     if Path(model).is_dir():
         return Path(model)
     if Path(model).exists() or not _HUB_ID.fullmatch(model):
-        msg = f"a model is a directory or a hub id such as 'owner/name', got {model!r}, which is neither."
-        raise CheckpointError(msg)
+        raise CheckpointError(
+            f"a model is a directory or a hub id such as 'owner/name', got {model!r}, which is neither."
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(_METADATA)))
     except (HfHubHTTPError, OSError) as error:
-        msg = (
+        raise CheckpointError(
             f"no directory {model!r} exists, and its metadata could not be fetched from the hub: {error} "
             "Check the name, the network and your access token, or pass a local directory."
-        )
-        raise CheckpointError(msg) from error
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        msg = f"{str(path)!r} is not readable JSON: {error}. Fetch it again."
-        raise CheckpointError(msg) from error
+        raise CheckpointError(f"{str(path)!r} is not readable JSON: {error}. Fetch it again.") from error
     if not isinstance(content, dict):
-        msg = f"{str(path)!r} must hold a JSON object, got a {type(content).__name__}. Fetch it again."
-        raise CheckpointError(msg)
+        raise CheckpointError(f"{str(path)!r} must hold a JSON object, got a {type(content).__name__}. Fetch it again.")
     return content

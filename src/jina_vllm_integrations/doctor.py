@@ -92,7 +92,7 @@ def _check_python(_: Installation) -> Finding:
 
 def _check_package(facts: Installation) -> Finding:
     if PACKAGE not in facts.versions:
-        return _problem(PACKAGE, "not installed, so vLLM cannot find its plugin", f"pip install {PACKAGE}")
+        return _problem(PACKAGE, "not installed for this interpreter", f"pip install {PACKAGE}")
     return _ok(PACKAGE, facts.versions[PACKAGE])
 
 

@@ -88,8 +88,9 @@ class JinaEncoder:
         check_choice("task", task, Task)
         if dimensions is not None and dimensions not in engine.checkpoint.matryoshka_dimensions:
             sizes = ", ".join(map(str, engine.checkpoint.matryoshka_dimensions))
-            msg = f"dimensions must be one of the checkpoint's Matryoshka sizes {sizes}, got {dimensions!r}."
-            raise OptionError(msg)
+            raise OptionError(
+                f"dimensions must be one of the checkpoint's Matryoshka sizes {sizes}, got {dimensions!r}."
+            )
         self.engine = engine
         self.task = task
         self._dimensions = dimensions
@@ -240,10 +241,9 @@ class JinaEncoder:
 
 def _check_plural(items: object) -> None:
     if isinstance(items, str | bytes) or not isinstance(items, Iterable) or hasattr(items, "read"):
-        msg = (
+        raise ItemTypeError(
             f"items must be an iterable of texts and images, got one {type(items).__name__}. For one item write [item]."
         )
-        raise ItemTypeError(msg)
 
 
 def _dense(embedding: Embedding) -> FloatArray:

@@ -51,46 +51,38 @@ class ImageURL:
     redirected_from: str | None = None
 
     @classmethod
-    def parse(cls, text: str, *, redirected_from: str | None = None) -> ImageURL:
+    def parse(cls, text: str, *, base: ImageURL | None = None) -> ImageURL:
         """Check a URL's syntax.
 
+        Args:
+            text: The URL.
+            base: The URL that redirects to it, and that it may be relative to.
+
         Raises:
-            ImageAddressError: Another scheme, credentials, or no valid host and port.
+            ImageAddressError: Another scheme, no valid host and port, or credentials.
         """
-        scheme = text.partition(":")[0].lower()
-        if scheme not in _DEFAULT_PORTS:
-            raise ImageAddressError(
-                f"an image URL must be http or https; {url_label(text)!r} is {scheme!r}. Give a local file as a path."
-            )
+        redirected_from = None if base is None else base.redirected_from or base.label
+        label = url_label(text, redirected_from)
         try:
-            parts = urlsplit(text)
+            parts = urlsplit(text if base is None else urljoin(base.text, text))
+            default_port = _DEFAULT_PORTS[parts.scheme]
             host, port = canonical_host(parts.hostname or ""), parts.port
             target = quote((parts.path or "/") + ("?" + parts.query if parts.query else ""), safe=string.punctuation)
-        except ValueError as error:
+        except (KeyError, ValueError) as error:
             raise ImageAddressError(
-                f"an image URL must name a valid host and port; {url_label(text)!r} does not. Correct it."
+                f"an image URL must be http or https with a valid host and port; {label!r} is not. "
+                "Correct it, or give a local file as a path."
             ) from error
         if "@" in parts.netloc:
             raise ImageAddressError(
-                f"an image URL must not carry credentials; {url_label(text)!r} does. Fetch it, and give its bytes."
+                f"an image URL must not carry credentials; {label!r} does. Fetch it yourself and give its bytes."
             )
         return cls(
-            scheme=scheme,
+            scheme=parts.scheme,
             host=host,
-            port=_DEFAULT_PORTS[scheme] if port is None else port,
+            port=default_port if port is None else port,
             target=target,
             redirected_from=redirected_from,
-        )
-
-    def redirected(self, location: str) -> ImageURL:
-        """The URL that a ``Location`` header leads to.
-
-        Raises:
-            ImageAddressError: As for `parse`.
-        """
-        return ImageURL.parse(
-            urljoin(f"{self.scheme}://{self.authority}{self.target}", location),
-            redirected_from=self.redirected_from or self.label,
         )
 
     @property
@@ -100,16 +92,22 @@ class ImageURL:
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
+    def text(self) -> str:
+        """The whole URL, which may hold secrets."""
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+    @property
     def label(self) -> str:
-        """How messages name it: without the query, which may hold a signature."""
-        label = url_label(f"{self.scheme}://{self.authority}{self.target}")
-        return label if self.redirected_from is None else f"{label} (redirected from {self.redirected_from})"
+        """How messages name it."""
+        return url_label(self.text, self.redirected_from)
 
 
-def url_label(text: str) -> str:
+def url_label(text: str, redirected_from: str | None = None) -> str:
     """A URL without credentials, query and fragment, any of which may be secret; shortened."""
     label = re.split(r"[?#]", _USER_INFO.sub("", text), maxsplit=1)[0]
-    return label if len(label) <= _LONGEST_LABEL else f"{label[:_LONGEST_LABEL]}..."
+    if len(label) > _LONGEST_LABEL:
+        label = f"{label[:_LONGEST_LABEL]}..."
+    return label if redirected_from is None else f"{label} (redirected from {redirected_from})"
 
 
 def canonical_host(host: str) -> str:

@@ -84,6 +84,8 @@ _UPRIGHT = {
 }
 _LYING = frozenset({5, 6, 7, 8})
 
+_WHITE_OF_16_BITS = 0xFFFF
+
 
 def open_image(file: BinaryIO, label: str, *, max_pixels: int) -> ImageFile.ImageFile:
     """Read an image's header. No pixel is decoded; ``file`` must stay open until they are.
@@ -176,9 +178,9 @@ def _top_8_of_16_bits(image: Image.Image, label: str) -> Image.Image:
     Mode I has 32 bits, but Pillow keeps 16-bit samples in it; other values have no defined white.
     """
     samples = np.asarray(image)
-    if samples.min() < 0 or samples.max() > 0xFFFF:  # noqa: PLR2004
+    if samples.min() < 0 or samples.max() > _WHITE_OF_16_BITS:
         raise ImageFormatError(
-            f"Integer pixels must be in 0..65535; {label!r} holds {samples.min()}..{samples.max()}. "
+            f"integer pixels must be in 0..65535; {label!r} holds {samples.min()}..{samples.max()}. "
             "Scale them to 0..255 and convert the image to mode 'L'."
         )
     grey = (samples >> 8).astype(np.uint8)

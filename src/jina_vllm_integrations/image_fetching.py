@@ -1,4 +1,4 @@
-"""an image's URL -> its bytes, within the caller's limits.
+"""An image's URL -> its bytes, within the caller's limits.
 
 Every hop is checked anew and connects to an address that was checked, so neither a redirect nor a changing DNS
 answer leads inside. One deadline covers look-ups, connections, TLS, headers and body. Proxies named in the
@@ -72,7 +72,7 @@ def _get(url: ImageURL, limits: ImageLimits, deadline: _Deadline) -> bytes | Ima
     with pool, pool.stream("GET", request_url, headers={"Host": url.authority, **_HEADERS}) as response:
         headers = {name.lower(): value for name, value in response.headers}
         if response.status in _REDIRECTS and b"location" in headers:
-            return url.redirected(headers[b"location"].decode(errors="replace"))
+            return ImageURL.parse(headers[b"location"].decode(errors="replace"), base=url)
         if response.status != _OK:
             raise ImageFetchError(
                 f"an image URL must answer with status 200; {url.label!r} did with {response.status}. Check the URL."
@@ -104,7 +104,7 @@ class _Deadline:
         """Seconds left.
 
         Raises:
-            TimeoutError: None.
+            TimeoutError: There are none.
         """
         seconds = self._end - time.monotonic()
         if seconds <= 0:
@@ -121,7 +121,7 @@ class _PinnedBackend(httpcore.NetworkBackend):
 
     def connect_tcp(
         self,
-        host: str,  # noqa: ARG002
+        host: str,  # noqa: ARG002 - the signature is httpcore's, here and below
         port: int,
         timeout: float | None = None,  # noqa: ARG002
         local_address: str | None = None,

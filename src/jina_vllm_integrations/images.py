@@ -53,8 +53,9 @@ class ImageLimits:
 
     Attributes:
         max_bytes: Size of the encoded image.
-        max_pixels: Width times height. Decoded, a pixel takes 4 bytes, so the default stops at 683 MiB: twice what
-            Pillow finds suspicious, and room for an A0 sheet at 300 dpi (140 million).
+        max_pixels: Width times height. A decoded pixel takes 4 bytes, for a moment in up to three copies; the default
+            stops at 683 MiB a copy. It leaves room for an A0 sheet at 300 dpi (140 million), and beyond it Pillow,
+            as it comes, takes an image for a decompression bomb.
         max_redirects: How often a URL may lead to another one.
         timeout: Seconds in total for fetching one URL.
         private_hosts: Names or IP addresses of hosts that the caller vouches for, although they have addresses that
@@ -75,7 +76,7 @@ class ImageLimits:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise OptionError(f"{name} must be a whole number from {least}, got {value!r}.")
-        if not 0 < self.timeout < math.inf:
+        if not isinstance(self.timeout, int | float) or not 0 < self.timeout < math.inf:
             raise OptionError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
         if not isinstance(self.private_hosts, frozenset):
             raise OptionError(f"private_hosts must be a frozenset of host names, got {self.private_hosts!r}.")

@@ -36,8 +36,7 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     """Raise `OptionError` unless a value is one of a ``Literal``'s."""
     allowed = get_args(choices)
     if value not in allowed:
-        msg = f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}."
-        raise OptionError(msg)
+        raise OptionError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
 def text_prompt(text: str, *, role: Role, task: Task) -> str:
@@ -94,11 +93,10 @@ class PromptBuilder:
                 return self._build_image(ImageInput(item))
             case _ if hasattr(item, "read"):
                 return self._build_image(ImageInput(item))
-        msg = (
+        raise ItemTypeError(
             "an item is a text (str) or an image (path object, bytes, binary file, PIL image, or "
             f"ImageInput(...) around a path, URL or data URI given as str), got {type(item).__name__} {item!r:.60}."
         )
-        raise ItemTypeError(msg)
 
     def _build_text(self, text: str, role: Role) -> TextPrompt:
         _check_text(text)
@@ -111,11 +109,10 @@ class PromptBuilder:
 
     def _check_truncation(self, n_tokens: int) -> None:
         if not self._truncate:
-            msg = (
+            raise TextTooLongError(
                 f"a text may have {self._max_tokens} tokens with its prefix, this one has {n_tokens}. "
                 "Split it, raise the engine's max_model_len, or choose truncate=True."
             )
-            raise TextTooLongError(msg)
         if not self._truncation_logged:
             self._truncation_logged = True
             logger.warning(
@@ -131,19 +128,19 @@ class PromptBuilder:
 
 def _check_text(text: object) -> None:
     if not isinstance(text, str):
-        msg = f"TextInput takes a str, got {type(text).__name__} {text!r:.60}."
-        raise ItemTypeError(msg)
+        raise ItemTypeError(f"TextInput takes a str, got {type(text).__name__} {text!r:.60}.")
     if not text.strip():
-        msg = f"a text must have content, got {text!r:.60}. Leave it out, or embed what stands for it."
-        raise EmptyTextError(msg)
+        raise EmptyTextError(f"a text must have content, got {text!r:.60}. Leave it out, or embed what stands for it.")
     if text.startswith("data:image/"):
-        msg = f"a str is a text, and this one is an image's data URI: {text[:40]!r}. Write ImageInput(uri)."
-        raise ItemTypeError(msg)
+        raise ItemTypeError(
+            f"a str is a text, and this one is an image's data URI: {text[:40]!r}. Write ImageInput(uri)."
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        msg = f"a text must be valid Unicode: {error}. Decode its source with the right encoding."
-        raise InputError(msg) from error
+        raise InputError(
+            f"a text must be valid Unicode: {error}. Decode its source with the right encoding."
+        ) from error
 
 
 def _encode_literal(literal: str, tokenizer: Tokenizer) -> list[int]:
@@ -154,7 +151,8 @@ def _encode_literal(literal: str, tokenizer: Tokenizer) -> list[int]:
             continue
         token_id = tokenizer.token_to_id(piece)
         if token_id is None:
-            msg = f"the checkpoint's tokenizer must know the special token {piece!r} and does not. Fetch it again."
-            raise CheckpointError(msg)
+            raise CheckpointError(
+                f"the checkpoint's tokenizer must know the special token {piece!r} and does not. Fetch it again."
+            )
         token_ids.append(token_id)
     return token_ids

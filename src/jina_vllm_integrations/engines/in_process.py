@@ -164,14 +164,14 @@ class InProcessEngine:
         try:
             return await runtime.serve(partial(self._compute, request), slots=slots, life=life)
         except asyncio.CancelledError:
-            if self._closed:
+            if task not in self._tasks:  # close() took it
                 raise self._closed_error() from None
             raise
         finally:
             self._tasks.discard(task)
 
     async def _cancel_tasks(self) -> None:
-        tasks = list(self._tasks)
+        tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -199,13 +199,13 @@ class InProcessEngine:
 
 def _check_options(options: Mapping[str, Any]) -> None:
     if reserved := sorted(_RESERVED & options.keys()):
-        msg = f"{', '.join(reserved)}: set by InProcessEngine itself, because the vectors depend on it. Leave it out."
-        raise OptionError(msg)
+        raise OptionError(
+            f"{', '.join(reserved)}: set by InProcessEngine itself, because the vectors depend on it. Leave it out."
+        )
     from vllm import AsyncEngineArgs
 
     known = {field.name for field in fields(AsyncEngineArgs)}
     for name in options.keys() - known:
         similar = get_close_matches(name, known, n=1)
         hint = f"Did you mean {similar[0]!r}?" if similar else "See vLLM's engine arguments."
-        msg = f"the installed vLLM has no engine option {name!r}. {hint}"
-        raise OptionError(msg)
+        raise OptionError(f"the installed vLLM has no engine option {name!r}. {hint}")

@@ -92,11 +92,10 @@ class VLLMRuntime:
             EngineStartError: This process is a fork of the one that the event loop runs in.
         """
         if not self.is_ours:
-            msg = (
+            raise EngineStartError(
                 f"this engine belongs to process {self._pid} and does not work in its fork {os.getpid()}. "
                 "Make the engine in the process that uses it, or start processes with the 'spawn' method."
             )
-            raise EngineStartError(msg)
         return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
 
     async def serve(
@@ -122,8 +121,7 @@ class VLLMRuntime:
                 raise
             except Exception as error:
                 if not llm.errored:
-                    msg = f"vLLM could not compute this item: {error}"
-                    raise EngineError(msg) from error
+                    raise EngineError(f"vLLM could not compute this item: {error}") from error
                 if llm is self._llm:
                     self._discard(llm)
                     self._fail(EngineDiedError, "vLLM's process ended; its log says why. The next call starts another.")
