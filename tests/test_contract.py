@@ -312,7 +312,7 @@ def test_closing_wakes_waiting_callers(make_engine):
         waiting = pool.submit(consume)
         assert streaming.wait(timeout=60)
         engine.close()
-        with pytest.raises(EngineClosedError, match="closed. Make another one"):
+        with pytest.raises(EngineClosedError, match=r"closed\. Make another one"):
             waiting.result(timeout=60)
 
 

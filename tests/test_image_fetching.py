@@ -15,10 +15,9 @@ from ipaddress import ip_address
 import pytest
 from PIL import Image
 
-from jina_vllm_integrations import image_addresses
 from jina_vllm_integrations.errors import ImageAddressError, ImageFetchError, ImageFormatError, ImageSizeError
-from jina_vllm_integrations.image_addresses import is_public
-from jina_vllm_integrations.images import ImageLimits, inspect
+from jina_vllm_integrations.images import ImageLimits, addresses, inspect
+from jina_vllm_integrations.images.addresses import is_public
 
 PICTURE = Image.new("RGB", (3, 2), (200, 100, 50))
 BUFFER = io.BytesIO()
@@ -264,7 +263,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(server, serve, name
 
     White box: loopback stands for the Internet, and 127.0.0.2 for the private network.
     """
-    monkeypatch.setattr(image_addresses, "is_public", lambda address: str(address) == "127.0.0.1")
+    monkeypatch.setattr(addresses, "is_public", lambda address: str(address) == "127.0.0.1")
     trap = serve("127.0.0.2", server.server_port)
     names["rebinding.test"] = [["127.0.0.1"], ["127.0.0.2"]]
 

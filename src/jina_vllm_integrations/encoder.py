@@ -86,7 +86,9 @@ class JinaEncoder:
         image_limits: ImageLimits = ImageLimits(),
     ) -> None:
         check_choice("task", task, Task)
-        if dimensions is not None and dimensions not in engine.checkpoint.matryoshka_dimensions:
+        if dimensions is not None and not (
+            isinstance(dimensions, int) and dimensions in engine.checkpoint.matryoshka_dimensions
+        ):
             sizes = ", ".join(map(str, engine.checkpoint.matryoshka_dimensions))
             raise OptionError(
                 f"dimensions must be one of the checkpoint's Matryoshka sizes {sizes}, got {dimensions!r}."

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 
 from jina_vllm_integrations.errors import ImageFetchError, ImageSizeError
-from jina_vllm_integrations.image_addresses import ImageURL, resolve
+from jina_vllm_integrations.images.addresses import ImageURL, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jina_vllm_integrations.images import ImageLimits
+    from jina_vllm_integrations.images.limits import ImageLimits
 
 _OK = 200
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -1,0 +1,51 @@
+"""What one image may cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.images.addresses import canonical_host
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLimits:
+    """What one image may cost, and where it may come from.
+
+    Attributes:
+        max_bytes: Size of the encoded image.
+        max_pixels: Width times height. A decoded pixel takes 4 bytes, for a moment in up to three copies; the default
+            stops at 683 MiB a copy. It leaves room for an A0 sheet at 300 dpi (140 million), and beyond it Pillow,
+            as it comes, takes an image for a decompression bomb.
+        max_redirects: How often a URL may lead to another one.
+        timeout: Seconds in total for fetching one URL.
+        private_hosts: Names or IP addresses of hosts that the caller vouches for, although they have addresses that
+            are not public: an image server of one's own.
+
+    Raises:
+        OptionError: A value that is none of these.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 178_956_970
+    max_redirects: int = 3
+    timeout: float = 20.0
+    private_hosts: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_bytes", 1), ("max_pixels", 1), ("max_redirects", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise OptionError(f"{name} must be a whole number from {least}, got {value!r}.")
+        if not isinstance(self.timeout, int | float) or not 0 < self.timeout < math.inf:
+            raise OptionError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
+        if not isinstance(self.private_hosts, frozenset):
+            raise OptionError(f"private_hosts must be a frozenset of host names, got {self.private_hosts!r}.")
+        for host in self.private_hosts:
+            try:
+                canonical_host(host)
+            except ValueError as error:
+                raise OptionError(
+                    f"private_hosts must be names or IP addresses without scheme, port and path, got {host!r}."
+                ) from error
