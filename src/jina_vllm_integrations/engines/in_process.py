@@ -101,7 +101,8 @@ class InProcessEngine:
     @cached_property
     def max_tokens(self) -> int:
         """The longest prompt: ``max_model_len``, by default what the model's positions allow."""
-        return int(self._user_options.get("max_model_len", self.checkpoint.max_tokens))
+        length: int = self._user_options.get("max_model_len", self.checkpoint.max_tokens)
+        return length
 
     @cached_property
     def max_in_flight(self) -> int:
@@ -204,6 +205,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
         )
     from vllm import AsyncEngineArgs
 
+    length = options.get("max_model_len", 1)
+    if type(length) is not int or length < 1:
+        raise OptionError(f"max_model_len must be a positive whole number, got {length!r}: texts are checked against it.")
     known = {field.name for field in fields(AsyncEngineArgs)}
     for name in options.keys() - known:
         similar = get_close_matches(name, known, n=1)

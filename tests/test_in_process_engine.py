@@ -1,0 +1,225 @@
+"""The life of a vLLM in this machine: options, start, sharing, death, exit."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+
+from conftest import ENGINE_OPTIONS
+from jina_vllm_integrations import (
+    EngineClosedError,
+    EngineDiedError,
+    EngineStartError,
+    InProcessEngine,
+    JinaEncoder,
+    MissingExtraError,
+    OptionError,
+)
+from jina_vllm_integrations.engines import in_process
+
+
+def vllm_processes():
+    """Return the ids of vLLM's processes below this one."""
+    children = psutil.Process().children(recursive=True)
+    return {child.pid for child in children if "EngineCore" in " ".join(child.cmdline())}
+
+
+def encoder_of(engine):
+    """Return a retrieval encoder."""
+    return JinaEncoder(engine, task="retrieval")
+
+
+def test_an_unknown_option_is_refused_at_construction(checkpoint):
+    """A misspelt option raises before any weights load, with the likely name."""
+    before = vllm_processes()
+    with pytest.raises(OptionError, match=r"no engine option 'max_model_length'\. Did you mean 'max_model_len'\?"):
+        InProcessEngine(checkpoint, max_model_length=8)
+    assert vllm_processes() == before
+
+
+@pytest.mark.parametrize("name", ["pooler_config", "runner", "enable_prefix_caching", "convert"])
+def test_options_that_decide_the_vectors_are_not_the_callers(checkpoint, name):
+    """What makes the vectors right cannot be overridden."""
+    with pytest.raises(OptionError, match=f"{name}: set by InProcessEngine itself"):
+        InProcessEngine(checkpoint, **{name: None})
+
+
+@pytest.mark.parametrize("length", [-1, 0, "8k", 2.5])
+def test_the_longest_prompt_is_a_number(checkpoint, length):
+    """Texts are checked against max_model_len before vLLM starts, so it must be known."""
+    with pytest.raises(OptionError, match="max_model_len must be a positive whole number, got"):
+        InProcessEngine(checkpoint, max_model_len=length)
+
+
+def test_without_vllm_the_error_names_the_extra(checkpoint, monkeypatch):
+    """A machine without vLLM is told what to install."""
+    monkeypatch.setattr(in_process, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'jina-vllm-integrations\[gpu\]'") as caught:
+        InProcessEngine(checkpoint)
+    assert caught.value.extra == "gpu"
+
+
+def test_making_an_engine_and_encoder_starts_nothing(checkpoint):
+    """Only the first encode starts vLLM."""
+    before = vllm_processes()
+    with InProcessEngine(checkpoint, max_num_seqs=3) as engine:
+        encoder = JinaEncoder(engine, task="retrieval", dimensions=64)
+        assert encoder.dimensions == 64
+        assert encoder.embed([], role="query").shape == (0, 64)
+        assert vllm_processes() == before
+
+
+def test_equal_settings_share_one_vllm(make_vllm_engine):
+    """A second engine of equal settings starts nothing, and outlives the first."""
+    before = vllm_processes()
+    first, second = make_vllm_engine(), make_vllm_engine()
+    with second:
+        vectors = encoder_of(first).embed(["gleich"], role="query")
+        first.close()
+        np.testing.assert_allclose(encoder_of(second).embed(["gleich"], role="query"), vectors, atol=1e-6)
+        assert vllm_processes() == before
+
+
+def test_closing_one_engine_leaves_the_callers_of_another_alone(make_vllm_engine):
+    """Only the callers of the closed engine are woken."""
+    first, second = make_vllm_engine(), make_vllm_engine()
+    streaming = threading.Barrier(3, timeout=60)
+
+    def consume(encoder, count):
+        stream = encoder.stream(itertools.repeat("text", count), role="query")
+        next(stream)
+        streaming.wait()
+        return sum(1 for _ in stream)
+
+    with second, ThreadPoolExecutor(2) as pool:
+        closed = pool.submit(consume, encoder_of(first), 100_000)
+        other = pool.submit(consume, encoder_of(second), 300)
+        streaming.wait()
+        first.close()
+        with pytest.raises(EngineClosedError):
+            closed.result(timeout=60)
+        assert other.result(timeout=60) == 299
+
+
+def test_a_dropped_engine_lets_go_of_its_vllm(make_vllm_engine):
+    """An engine that nobody closed is released with its last reference."""
+    engine = make_vllm_engine()
+    encoder_of(engine).embed(["a"], role="query")
+    runtime = engine._runtime
+    users = runtime._users
+    del engine
+    assert runtime._users == users - 1
+
+
+def test_a_failed_start_reaches_every_waiting_caller(checkpoint):
+    """Each of several callers gets the reason, and the start is not tried once for each."""
+    with InProcessEngine(checkpoint, dtype="float7") as engine:
+        encoder = encoder_of(engine)
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(encoder.embed, ["a"] * 20, role="query") for _ in range(4)]
+            for future in waiting:
+                with pytest.raises(EngineStartError, match=r"(?s)vLLM did not start: .*float7"):
+                    future.result(timeout=120)
+        with pytest.raises(EngineStartError):
+            encoder.embed(["again"], role="query")
+
+
+def test_a_killed_engine_wakes_its_callers_and_the_next_call_starts_another(checkpoint, vllm_engine):
+    """Killing vLLM's process from outside raises at every waiting caller; the engine then serves again."""
+    before = vllm_processes()
+    with InProcessEngine(checkpoint, **{**ENGINE_OPTIONS, "max_num_seqs": 8}) as engine:
+        encoder = encoder_of(engine)
+        vectors = encoder.embed(["before"], role="query")
+        (victim,) = vllm_processes() - before
+        streaming = threading.Barrier(3, timeout=60)
+
+        def consume():
+            stream = encoder.stream(itertools.repeat("endless"), role="query")
+            next(stream)
+            streaming.wait()
+            for _ in stream:
+                pass
+
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(consume) for _ in range(2)]
+            streaming.wait()
+            os.kill(victim, signal.SIGKILL)
+            for future in waiting:
+                with pytest.raises(EngineDiedError, match=r"The next call starts another"):
+                    future.result(timeout=120)
+        others = encoder_of(vllm_engine).embed(["unharmed"], role="query")
+        assert others.shape == (1, vllm_engine.checkpoint.hidden_size)
+        np.testing.assert_allclose(encoder.embed(["before"], role="query"), vectors, atol=1e-6)
+        assert victim not in vllm_processes()
+    assert vllm_processes() == before
+
+
+def _embed_in_fork(encoder, answers):
+    try:
+        encoder.embed(["in the fork"], role="query")
+    except EngineStartError as error:
+        answers.put(str(error))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_is_refused(make_vllm_engine):
+    """A forked process is told that the engine is not its own, instead of waiting for ever."""
+    with make_vllm_engine() as engine:
+        encoder = encoder_of(engine)
+        encoder.embed(["in the parent"], role="query")
+        fork = multiprocessing.get_context("fork")
+        answers = fork.Queue()
+        child = fork.Process(target=_embed_in_fork, args=(encoder, answers))
+        child.start()
+        assert "does not work in its fork" in answers.get(timeout=60)
+        child.join(timeout=60)
+
+
+def run_script(script, tmp_path):
+    """Run a script as a user would, and return what it says."""
+    file = tmp_path / "script.py"
+    file.write_text(script)
+    return subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_script_that_never_closes_leaves_no_process(checkpoint, tmp_path):
+    """At the interpreter's exit vLLM's processes end, and the exit is clean."""
+    script = f"""
+import psutil
+from jina_vllm_integrations import InProcessEngine, JinaEncoder
+
+if __name__ == "__main__":
+    engine = InProcessEngine({str(checkpoint)!r}, **{ENGINE_OPTIONS!r})
+    print(JinaEncoder(engine, task="retrieval").embed(["a"], role="query").shape)
+    print(*(child.pid for child in psutil.Process().children(recursive=True)))
+"""
+    finished = run_script(script, tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    *_, shape, pids = finished.stdout.splitlines()
+    assert shape == "(1, 256)"
+    assert pids
+    assert not [pid for pid in map(int, pids.split()) if psutil.pid_exists(pid)]
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_script_without_a_main_guard_is_told_so(checkpoint, tmp_path):
+    """Where vLLM spawns its process, the script is imported again: the error says what to write."""
+    script = f"""
+from jina_vllm_integrations import InProcessEngine, JinaEncoder
+
+engine = InProcessEngine({str(checkpoint)!r}, **{ENGINE_OPTIONS!r})
+print(JinaEncoder(engine, task="retrieval").embed(["a"], role="query").shape)
+"""
+    finished = run_script(script, tmp_path)
+    assert finished.returncode != 0
+    assert "Put the script's work under: if __name__ == '__main__':" in finished.stderr
