@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from jina_vllm_integrations import EngineClosedError, InputError, JinaEncoder, TextInput
+from jina_vllm_integrations.testing import FakeEngine
 
 # One vector computed alone and in a batch differs by the order of float32 additions.
 SAME = {"rtol": 0, "atol": 1e-5}
@@ -128,25 +129,42 @@ def test_many_threads_share_the_engine(encoder):
     np.testing.assert_allclose(np.concatenate(answers), alone, **SAME)
 
 
-def test_many_coroutines_share_the_engine_and_the_loop_stays_free(encoder):
-    """Coroutines get their own answers while the event loop turns."""
-    turns = 0
-
-    async def count_turns():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
+def test_many_coroutines_share_the_engine(encoder):
+    """Coroutines at once each get the answers to their own questions."""
 
     async def gather():
-        counter = asyncio.create_task(count_turns())
-        answers = await asyncio.gather(*(encoder.aembed([f"coroutine {n}"], role="query") for n in range(30)))
-        counter.cancel()
-        return np.concatenate(answers)
+        return await asyncio.gather(*(encoder.aembed([f"coroutine {n}"], role="query") for n in range(30)))
 
-    answers = asyncio.run(gather())
-    assert turns > 30
+    answers = np.concatenate(asyncio.run(gather()))
     np.testing.assert_allclose(answers, encoder.embed([f"coroutine {n}" for n in range(30)], role="query"), **SAME)
+
+
+@pytest.mark.parametrize("method", ["aembed", "aembed_tokens"])
+def test_an_asynchronous_call_leaves_the_event_loop_free(method):
+    """The engine answers only once the loop has turned: a call that blocked it would wait for ever."""
+    gate = threading.Event()
+    submitted = asyncio.Event()
+
+    class Gated(FakeEngine):
+        def submit(self, requests):
+            submitted.set()
+            return super().submit(requests)
+
+        def _compute(self, request):
+            assert gate.wait(timeout=60)
+            return super()._compute(request)
+
+    async def open_gate():
+        await submitted.wait()
+        gate.set()
+
+    async def both(call):
+        answer, _ = await asyncio.gather(call(["a", "b"], role="query"), open_gate())
+        return answer
+
+    with Gated() as engine:
+        encoder = JinaEncoder(engine, task="retrieval")
+        assert len(asyncio.run(both(getattr(encoder, method)))) == 2
 
 
 def test_three_encoders_of_three_tasks_share_an_engine(engine):
@@ -198,9 +216,9 @@ def test_a_bad_item_in_a_sequence_stops_all_before_any_work(engine):
     class Recorder:
         checkpoint, max_tokens, max_in_flight = engine.checkpoint, engine.max_tokens, engine.max_in_flight
 
-        def submit(self, request):
-            sent.append(request)
-            return engine.submit(request)
+        def submit(self, requests):
+            sent.extend(requests)
+            return engine.submit(requests)
 
     with pytest.raises(InputError, match="item 2: ") as caught:
         JinaEncoder(Recorder(), task="retrieval").embed(["a", "b", "", "d"], role="query")
@@ -270,9 +288,10 @@ def test_a_cancelled_coroutine_stops_its_work(make_engine):
         class Recorder:
             checkpoint, max_tokens, max_in_flight = engine.checkpoint, engine.max_tokens, engine.max_in_flight
 
-            def submit(self, request):
-                futures.append(engine.submit(request))
-                return futures[-1]
+            def submit(self, requests):
+                submitted = engine.submit(requests)
+                futures.extend(submitted)
+                return submitted
 
         encoder = JinaEncoder(Recorder(), task="retrieval")
 

@@ -21,8 +21,9 @@ from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Re
 if TYPE_CHECKING:
     from jina_vllm_integrations.checkpoints import Checkpoint
 
-# Enough to hide the hop to a worker thread, few enough that a slow iterable is not waited for.
-_ITEMS_PER_HOP = 16
+# How many items are built and submitted at once by the asynchronous calls: enough to hide the hop to a
+# worker thread, few enough that a slow iterable is not waited for.
+_LOT = 16
 
 
 class Engine(Protocol):
@@ -40,8 +41,8 @@ class Engine(Protocol):
     def max_in_flight(self) -> int:
         """How many requests of one call are worth having in flight."""
 
-    def submit(self, request: Request) -> Future[Embedding]:
-        """Start work and return at once. Cancelling the future stops the work."""
+    def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
+        """Start the work of some requests and return at once. Cancelling a future stops its work."""
 
     def close(self) -> None:
         """Release what was started. Waiting callers get an `EngineClosedError`."""
@@ -151,13 +152,13 @@ class JinaEncoder:
     async def aembed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Do as `embed`, without blocking the event loop. Cancelling stops the work."""
         requests = await asyncio.to_thread(self._build_all, items, role, "dense")
-        vectors = [_dense(embedding) async for embedding in self._arun(_as_async(requests))]
+        vectors = [_dense(embedding) async for embedding in self._arun(_in_lots(requests))]
         return np.stack(vectors) if vectors else np.empty((0, self.dimensions), dtype=np.float32)
 
     async def aembed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
         """Do as `embed_tokens`, without blocking the event loop. Cancelling stops the work."""
         requests = await asyncio.to_thread(self._build_all, items, role, "tokens")
-        return [_tokens(embedding) async for embedding in self._arun(_as_async(requests))]
+        return [_tokens(embedding) async for embedding in self._arun(_in_lots(requests))]
 
     async def astream(self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role) -> AsyncGenerator[FloatArray]:
         """Do as `stream`, without blocking the event loop.
@@ -209,16 +210,15 @@ class JinaEncoder:
 
     async def _build_async(
         self, items: Iterable[Item] | AsyncIterable[Item], role: Role, output: Output
-    ) -> AsyncIterator[Request | InputError]:
+    ) -> AsyncIterator[list[Request | InputError]]:
         if isinstance(items, AsyncIterable):
             check_choice("role", role, Role)
             async for item in items:
-                yield await asyncio.to_thread(self._build_or_error, item, role, output)
+                yield [await asyncio.to_thread(self._build_or_error, item, role, output)]
         else:
             requests = self._build_lazily(items, role, output)
-            while batch := await asyncio.to_thread(lambda: list(islice(requests, _ITEMS_PER_HOP))):
-                for request in batch:
-                    yield request
+            while lot := await asyncio.to_thread(lambda: list(islice(requests, _LOT))):
+                yield lot
 
     def _build_or_error(self, item: Item, role: Role, output: Output) -> Request | InputError:
         """Keep the error of a bad item as its result, so that it is raised when its turn comes."""
@@ -228,17 +228,14 @@ class JinaEncoder:
             return error
 
     def _run(self, requests: Iterable[Request | InputError]) -> Generator[Embedding]:
-        return in_order(map(self._submit, requests), self.engine.max_in_flight)
+        return in_order(iter(requests), self._submit, self.engine.max_in_flight)
 
-    def _arun(self, requests: AsyncIterator[Request | InputError]) -> AsyncGenerator[Embedding]:
-        return in_order_async((self._submit(request) async for request in requests), self.engine.max_in_flight)
+    def _arun(self, lots: AsyncIterator[list[Request | InputError]]) -> AsyncGenerator[Embedding]:
+        return in_order_async((self._submit(lot) async for lot in lots), self.engine.max_in_flight)
 
-    def _submit(self, request: Request | InputError) -> Future[Embedding]:
-        if isinstance(request, Request):
-            return self.engine.submit(request)
-        failed: Future[Embedding] = Future()
-        failed.set_exception(request)
-        return failed
+    def _submit(self, lot: Sequence[Request | InputError]) -> list[Future[Embedding]]:
+        answers = iter(self.engine.submit([request for request in lot if isinstance(request, Request)]))
+        return [next(answers) if isinstance(request, Request) else _failed(request) for request in lot]
 
 
 def _check_plural(items: object) -> None:
@@ -258,6 +255,12 @@ def _tokens(embedding: Embedding) -> TokenVectors:
     return embedding.tokens
 
 
-async def _as_async(requests: Iterable[Request]) -> AsyncIterator[Request]:
-    for request in requests:
-        yield request
+def _failed(error: InputError) -> Future[Embedding]:
+    future: Future[Embedding] = Future()
+    future.set_exception(error)
+    return future
+
+
+async def _in_lots(requests: list[Request]) -> AsyncIterator[list[Request | InputError]]:
+    for start in range(0, len(requests), _LOT):
+        yield [*requests[start : start + _LOT]]

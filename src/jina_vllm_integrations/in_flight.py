@@ -3,71 +3,85 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from concurrent.futures import wait
 from contextlib import contextmanager
-from itertools import count
-from typing import TYPE_CHECKING
+from itertools import count, islice
+from typing import TYPE_CHECKING, TypeVar
 
 from jina_vllm_integrations.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
     from concurrent.futures import Future
 
     from jina_vllm_integrations.types import Embedding
 
+T = TypeVar("T")
 
-def in_order(futures: Iterator[Future[Embedding]], limit: int) -> Generator[Embedding]:
-    """Yield the results of futures in their order.
+# Requests are submitted, and their results awaited, in lots: waking a thread costs as much as a short text.
+_LOT = 64
+# A slow iterable is not waited for longer than this before what it gave is submitted.
+_LOT_SECONDS = 0.005
+
+
+def in_order(
+    requests: Iterator[T], submit: Callable[[list[T]], list[Future[Embedding]]], limit: int
+) -> Generator[Embedding]:
+    """Yield the results of requests in their order.
 
     Args:
-        futures: Each is started by being taken from here.
+        requests: Read as far as there is room.
+        submit: Starts the work of some requests.
         limit: How many to have in flight.
 
     Raises:
-        InputError: That of the first future that has one; its ``index`` is the future's position.
+        InputError: That of the first request that has one; its ``index`` is the request's position.
     """
     window: deque[Future[Embedding]] = deque()
     positions = count()
-
-    def oldest() -> Embedding:
-        with _naming(next(positions)):
-            result = window[0].result()
-        window.popleft()
-        return result
-
     try:
-        for future in futures:
-            window.append(future)
-            while len(window) >= limit or (window and window[0].done()):
-                yield oldest()
-        while window:
-            yield oldest()
+        while True:
+            lot = _next_lot(requests, min(_LOT, limit - len(window)))
+            window.extend(submit(lot))
+            if not window:
+                return
+            if not lot or len(window) == limit:
+                wait(islice(window, _LOT))
+            while window and window[0].done():
+                with _naming(next(positions)):
+                    result = window[0].result()
+                window.popleft()
+                yield result
     finally:
         for future in window:
             future.cancel()
 
 
-async def in_order_async(futures: AsyncIterator[Future[Embedding]], limit: int) -> AsyncGenerator[Embedding]:
-    """Do as `in_order`, and yield a result also while the next future is awaited."""
+async def in_order_async(lots: AsyncIterator[list[Future[Embedding]]], limit: int) -> AsyncGenerator[Embedding]:
+    """Do as `in_order` with requests that are submitted in lots, and yield a result also while a lot is awaited."""
     started: asyncio.Queue[asyncio.Future[Embedding] | None] = asyncio.Queue()
-    slots = asyncio.Semaphore(limit)
+    room = asyncio.Event()
     positions = count()
 
     async def start() -> None:
         try:
-            async for future in futures:
-                started.put_nowait(asyncio.wrap_future(future))
-                await slots.acquire()
+            async for lot in lots:
+                for future in lot:
+                    started.put_nowait(asyncio.wrap_future(future))
+                while started.qsize() >= limit:
+                    room.clear()
+                    await room.wait()
         finally:
             started.put_nowait(None)
 
     starter = asyncio.create_task(start())
     try:
         while (oldest := await started.get()) is not None:
+            room.set()
             with _naming(next(positions)):
                 result = await oldest
-            slots.release()
             yield result
         await starter
     finally:
@@ -75,6 +89,16 @@ async def in_order_async(futures: AsyncIterator[Future[Embedding]], limit: int) 
         while not started.empty():
             if (waiting := started.get_nowait()) is not None:
                 waiting.cancel()
+
+
+def _next_lot(requests: Iterator[T], size: int) -> list[T]:
+    lot: list[T] = []
+    deadline = time.monotonic() + _LOT_SECONDS
+    for request in islice(requests, size):
+        lot.append(request)
+        if time.monotonic() > deadline:
+            break
+    return lot
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from jina_vllm_integrations.random_checkpoint import byte_level_tokenizer
 from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from tokenizers import Tokenizer
 
@@ -49,10 +51,10 @@ class FakeEngine:
         self._executor = ThreadPoolExecutor(thread_name_prefix="fake-engine")
         self._closed = False
 
-    def submit(self, request: Request) -> Future[Embedding]:
+    def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
         """Start work and return at once. See `jina_vllm_integrations.encoder.Engine`."""
         self._check_open()
-        return self._executor.submit(self._compute, request)
+        return [self._executor.submit(self._compute, request) for request in requests]
 
     def close(self) -> None:
         """Stop. Waiting calls raise `EngineClosedError`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from functools import cached_property, partial
@@ -109,11 +109,14 @@ class InProcessEngine:
         """Twice ``max_num_seqs``: one batch in work, one waiting for it to end."""
         return 2 * int(self._options["max_num_seqs"])
 
-    def submit(self, request: Request) -> Future[Embedding]:
+    def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
         """Start work and return at once. See `jina_vllm_integrations.encoder.Engine`."""
         with self._lock:
+            if not requests:
+                return []
             runtime = self._open_runtime()
-            return runtime.submit(self._answer, runtime, request, runtime.life)
+            life = runtime.life
+            return runtime.submit([partial(self._answer, runtime, request, life) for request in requests])
 
     def close(self) -> None:
         """Stop. Waiting calls of this engine raise `EngineClosedError`; engines that share its vLLM go on."""
@@ -122,7 +125,7 @@ class InProcessEngine:
             runtime = self._runtime
         if runtime is not None and self._release.alive:
             if runtime.is_ours:
-                runtime.submit(self._cancel_tasks).result()
+                runtime.submit([self._cancel_tasks])[0].result()
             self._release()
 
     def __enter__(self) -> Self:
@@ -180,12 +183,13 @@ class InProcessEngine:
     async def _compute(self, request: Request, llm: AsyncLLMEngine) -> Embedding:
         from vllm import PoolingParams
 
-        prompt: dict[str, Any] = {"prompt_token_ids": list(request.prompt.token_ids)}
+        # With its type said, vLLM takes a prompt as rendered; without, it hands it to a thread first.
+        prompt: dict[str, Any] = {"type": "token", "prompt_token_ids": list(request.prompt.token_ids)}
         grid = None
         if isinstance(request.prompt, ImagePrompt):
             image = await asyncio.to_thread(request.prompt.image.load)
             grid = self.checkpoint.grid.of(*image.size)
-            prompt["multi_modal_data"] = {"image": image}
+            prompt = {"prompt_token_ids": prompt["prompt_token_ids"], "multi_modal_data": {"image": image}}
         params = PoolingParams(task="token_embed", use_activation=False)
         *_, output = [part async for part in llm.encode(prompt, params, f"jina-{next(_request_ids)}")]
         return pooling.pool(
@@ -207,7 +211,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
     length = options.get("max_model_len", 1)
     if type(length) is not int or length < 1:
-        raise OptionError(f"max_model_len must be a positive whole number, got {length!r}: texts are checked against it.")
+        raise OptionError(f"max_model_len must be a positive whole number, got {length!r}. Texts are checked with it.")
     known = {field.name for field in fields(AsyncEngineArgs)}
     for name in options.keys() - known:
         similar = get_close_matches(name, known, n=1)

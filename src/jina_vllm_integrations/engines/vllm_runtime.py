@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import logging
 import os
 import threading
+from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from jina_vllm_integrations.errors import EngineDiedError, EngineError, EngineStartError, JinaVLLMError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-    from concurrent.futures import Future
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from vllm import AsyncLLMEngine
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 # A decoded page weighs ten thousand times a text. 64 pages are several of the engine's batches.
@@ -46,6 +46,7 @@ class VLLMRuntime:
         # Work belongs to the life of vLLM that it was submitted in: it fails with it and does not start the next.
         self._life = 0
         self._failure: Callable[[], EngineError] = EngineDiedError
+        self._stopped = False
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="jina-vllm", daemon=True)
@@ -72,8 +73,7 @@ class VLLMRuntime:
             if self._users:
                 return
             del self._shared[self._key]
-        if self.is_ours:
-            self._stop()
+        self._stop()
 
     @property
     def life(self) -> int:
@@ -85,8 +85,8 @@ class VLLMRuntime:
         """Whether the event loop runs in this process, rather than in one that this is a fork of."""
         return os.getpid() == self._pid
 
-    def submit(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call a coroutine function on the event loop. Cancelling the future cancels the coroutine.
+    def submit(self, functions: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[Future[T]]:
+        """Call coroutine functions on the event loop. Cancelling a future cancels its coroutine.
 
         Raises:
             EngineStartError: This process is a fork of the one that the event loop runs in.
@@ -96,7 +96,21 @@ class VLLMRuntime:
                 f"this engine belongs to process {self._pid} and does not work in its fork {os.getpid()}. "
                 "Make the engine in the process that uses it, or start processes with the 'spawn' method."
             )
-        return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+        futures: list[Future[T]] = [Future() for _ in functions]
+        # One call for all of them: waking the loop for each would cost as much as a short text.
+        self._loop.call_soon_threadsafe(self._start_tasks, functions, futures)
+        return futures
+
+    def _start_tasks(
+        self, functions: Sequence[Callable[[], Coroutine[Any, Any, T]]], futures: Sequence[Future[T]]
+    ) -> None:
+        for function, future in zip(functions, futures, strict=True):
+            task = self._loop.create_task(_settle(future, function))
+            future.add_done_callback(partial(self._cancel_with, task))
+
+    def _cancel_with(self, task: asyncio.Task[None], future: Future[Any]) -> None:
+        if future.cancelled() and not task.done():
+            self._loop.call_soon_threadsafe(task.cancel)
 
     async def serve(
         self, work: Callable[[AsyncLLMEngine], Awaitable[T]], *, slots: Literal["text", "image"], life: int
@@ -144,10 +158,13 @@ class VLLMRuntime:
 
         pooler_config = PoolerConfig(task="token_embed", use_activation=False)
         try:
-            return AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**self._options, pooler_config=pooler_config))
+            llm = AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**self._options, pooler_config=pooler_config))
         except Exception as error:
             self._fail(EngineStartError, f"vLLM did not start: {_reason(error)}")
             raise self._failure() from error
+        # Registered after vLLM's own exit handlers and so called before them: they end its process like a crash.
+        atexit.register(self._stop)
+        return llm
 
     def _discard(self, llm: AsyncLLMEngine) -> None:
         llm.shutdown()
@@ -158,7 +175,11 @@ class VLLMRuntime:
         self._failure = partial(kind, message)
 
     def _stop(self) -> None:
-        stopped = asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
+        if self._stopped or not self.is_ours:
+            return
+        self._stopped = True
+        atexit.unregister(self._stop)
+        stopped = self.submit([self._shut_down])[0]
         stopped.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
         # The garbage collector may call from the loop's own thread, which cannot wait for itself.
         if threading.current_thread() is not self._thread:
@@ -172,6 +193,21 @@ class VLLMRuntime:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._llm is not None:
             self._discard(self._llm)
+
+
+async def _settle(future: Future[T], function: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    """Put into a future what a coroutine comes to, unless the future was cancelled meanwhile."""
+    try:
+        result = await function()
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    except BaseException as error:  # noqa: BLE001 - the caller's to handle
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
+    else:
+        if future.set_running_or_notify_cancel():
+            future.set_result(result)
 
 
 def _reason(error: Exception) -> str:
