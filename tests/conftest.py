@@ -46,18 +46,29 @@ def vllm_engine(checkpoint):
         yield engine
 
 
+@pytest.fixture(scope="session")
+def client_engine(checkpoint):
+    """Return an engine of stock vLLM, whose states this process pools."""
+    with InProcessEngine(checkpoint, pooling="client", **ENGINE_OPTIONS) as engine:
+        JinaEncoder(engine, task="retrieval").embed(["start"], role="query")
+        yield engine
+
+
 @pytest.fixture
 def make_vllm_engine(vllm_engine, checkpoint):
     """Return a maker of engines that share the session's vLLM."""
     return lambda: InProcessEngine(checkpoint, **ENGINE_OPTIONS)
 
 
-@pytest.fixture(params=["fake", "in_process"])
-def make_engine(request):
+@pytest.fixture(params=["fake", "pooled in vLLM", "pooled by the client"])
+def make_engine(request, checkpoint):
     """Return a maker of engines of each kind. Those of one kind compute the same vectors."""
     if request.param == "fake":
         return lambda: FakeEngine(max_tokens=MAX_TOKENS)
-    return request.getfixturevalue("make_vllm_engine")
+    if request.param == "pooled in vLLM":
+        return request.getfixturevalue("make_vllm_engine")
+    request.getfixturevalue("client_engine")
+    return lambda: InProcessEngine(checkpoint, pooling="client", **ENGINE_OPTIONS)
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ def dense(states, dimensions=None):
     return (mean / mean.norm()).float().numpy()
 
 
-def tokens(states):
-    """Scale each state to unit length."""
-    return (states / states.norm(dim=-1, keepdim=True)).numpy()
+def tokens(states, weight, bias):
+    """Project each state with a task's head and scale it to unit length."""
+    projected = states @ weight.T + bias
+    return (projected / projected.norm(dim=-1, keepdim=True)).numpy()

@@ -120,6 +120,31 @@ def test_all_ways_to_call_agree(encoder):
             np.testing.assert_allclose(ours.vectors, theirs, **SAME)
 
 
+def test_both_outputs_are_those_of_the_separate_calls(encoder):
+    """Dense and token vectors from one forward pass equal those of their own, in every way to call."""
+    expected = encoder.embed(MIXED, role="document")
+    expected_tokens = encoder.embed_tokens(MIXED, role="document")
+
+    async def coroutines():
+        return (
+            await encoder.aembed_both(MIXED, role="document"),
+            [pair async for pair in encoder.astream_both(MIXED, role="document")],
+        )
+
+    answered, streamed = asyncio.run(coroutines())
+    for dense, tokens in (
+        encoder.embed_both(MIXED, role="document"),
+        answered,
+        zip(*streamed, strict=True),
+        zip(*encoder.stream_both(MIXED, role="document"), strict=True),
+    ):
+        np.testing.assert_allclose(np.stack(list(dense)), expected, **SAME)
+        for ours, theirs in zip(tokens, expected_tokens, strict=True):
+            np.testing.assert_allclose(ours.vectors, theirs.vectors, **SAME)
+            np.testing.assert_array_equal(ours.image_mask, theirs.image_mask)
+            assert ours.grid == theirs.grid
+
+
 def test_many_threads_share_the_engine(encoder):
     """Eight threads at once each get the answers to their own questions."""
     batches = [[f"thread {thread} text {n}" for n in range(20)] for thread in range(8)]

@@ -18,10 +18,11 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 # A module imports from its own layer and those above it.
 LAYERS = (
     {"types", "errors"},
-    {"images", "checkpoints", "in_flight"},
+    {"images", "model_files", "projectors", "in_flight"},
+    {"checkpoints"},
     {"prompts", "spans", "pooling", "random_checkpoint"},
-    {"encoder"},
-    {"engines", "testing"},
+    {"encoder", "vllm_plugin"},
+    {"engines", "testing", "preparation"},
     {"demo", "doctor", "installation", "sources", "vector_files"},
     {"cli"},
 )
@@ -32,7 +33,7 @@ def modules():
     """Yield each module's room, the file or folder right below the package, and its path."""
     for path in sorted(ROOT.rglob("*.py")):
         room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        if room != "__init__":
+        if room != "__init__" and "vllm_plugin" not in path.parts[-2:-1]:
             yield room, path
 
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ENGINE_OPTIONS
 from PIL import Image
 
+from conftest import ENGINE_OPTIONS
 from jina_vllm_integrations import JinaEncoder
 
 README = Path(__file__).parent.parent / "README.md"

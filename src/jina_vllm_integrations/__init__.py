@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TextTooLongError,
     )
     from jina_vllm_integrations.images import ImageLimits
+    from jina_vllm_integrations.preparation import prepare
     from jina_vllm_integrations.types import ImageInput, TextInput, TokenVectors
 
 # Where each public name lives. It is imported when it is first asked for: importing this package costs nothing.
@@ -56,6 +57,7 @@ _HOMES = {
         "TextTooLongError",
     ),
     "images": ("ImageLimits",),
+    "preparation": ("prepare",),
     "types": ("ImageInput", "TextInput", "TokenVectors"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -86,6 +88,7 @@ __all__ = [
     "TextInput",
     "TextTooLongError",
     "TokenVectors",
+    "prepare",
 ]
 
 

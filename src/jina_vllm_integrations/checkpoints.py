@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jina_vllm_integrations.errors import CheckpointError, ImageSizeError
+from jina_vllm_integrations.model_files import locate, read_json
+from jina_vllm_integrations.projectors import PROJECTOR_FILE, read_projectors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tokenizers import Tokenizer
+
+    from jina_vllm_integrations.types import Task
 
 MODEL_TYPE = "qwen2_5_vl"
 _METADATA = ("config.json", "preprocessor_config.json", "tokenizer.json")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = (*_METADATA, str(PROJECTOR_FILE), "adapters/*")
 # The processor's own rule (Qwen2-VL's smart_resize): flatter images are refused.
 _MAX_ASPECT_RATIO = 200
 
@@ -49,12 +50,11 @@ class ImageGrid:
 
     def with_limits(self, processor_options: Mapping[str, Any]) -> ImageGrid:
         """Return the grid under vLLM's ``mm_processor_kwargs``, which may set other pixel limits."""
-        size = processor_options.get("size", {})
-        return replace(
-            self,
-            min_pixels=int(processor_options.get("min_pixels", size.get("shortest_edge", self.min_pixels))),
-            max_pixels=int(processor_options.get("max_pixels", size.get("longest_edge", self.max_pixels))),
-        )
+        # vLLM takes None for not set, and the older names before the newer ones.
+        size = processor_options.get("size") or {}
+        least = processor_options.get("min_pixels") or size.get("shortest_edge") or self.min_pixels
+        most = processor_options.get("max_pixels") or size.get("longest_edge") or self.max_pixels
+        return replace(self, min_pixels=int(least), max_pixels=int(most))
 
     def of(self, width: int, height: int) -> tuple[int, int]:
         """Return the rows and columns of an image's cells.
@@ -78,11 +78,13 @@ class ImageGrid:
         rows, columns = round(height / self.cell), round(width / self.cell)
         area = rows * columns * self.cell**2
         if area > self.max_pixels:
-            shrink = math.sqrt(height * width / self.max_pixels) * self.cell
-            rows, columns = max(1, math.floor(height / shrink)), max(1, math.floor(width / shrink))
+            # Operation by operation as there: another order of the divisions moves the last bit, and a cell with it.
+            shrink = math.sqrt((height * width) / self.max_pixels)
+            rows = max(1, math.floor(height / shrink / self.cell))
+            columns = max(1, math.floor(width / shrink / self.cell))
         elif area < self.min_pixels:
-            enlarge = math.sqrt(self.min_pixels / (height * width)) / self.cell
-            rows, columns = math.ceil(height * enlarge), math.ceil(width * enlarge)
+            enlarge = math.sqrt(self.min_pixels / (height * width))
+            rows, columns = math.ceil(height * enlarge / self.cell), math.ceil(width * enlarge / self.cell)
         return rows, columns
 
 
@@ -98,6 +100,10 @@ class Checkpoint:
         matryoshka_dimensions: Sizes that a dense vector may be cut to, ascending, the full size included.
         special: Ids of the tokens that frame an image.
         grid: How images become tokens.
+        tasks: What the vectors may be for; empty where the checkpoint does not say.
+        token_dimensions: Size of a token vector; ``None`` for a checkpoint without a multi-vector head.
+        projector_file: Where that head is.
+        adapters: The LoRA adapter of each task, where they are not merged into the weights.
     """
 
     model: str
@@ -107,6 +113,10 @@ class Checkpoint:
     matryoshka_dimensions: tuple[int, ...]
     special: SpecialTokens
     grid: ImageGrid
+    tasks: tuple[Task, ...] = ()
+    token_dimensions: int | None = None
+    projector_file: Path | None = None
+    adapters: Mapping[Task, Path] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -122,24 +132,29 @@ class Checkpoint:
         Raises:
             CheckpointError: The directory does not exist, lacks files, is damaged, or holds another model.
         """
-        path = _locate(str(model), revision)
+        path = locate(str(model), _FILES, revision=revision)
         missing = [name for name in _METADATA if not (path / name).is_file()]
         if missing:
             raise CheckpointError(
                 f"a checkpoint needs {', '.join(_METADATA)}; {str(path)!r} lacks {', '.join(missing)}. Fetch them."
             )
-        config = {**_read_json(path / "config.json"), **(overrides or {})}
+        config = _overridden(read_json(path / "config.json"), overrides or {})
         if config.get("model_type") != MODEL_TYPE:
             raise CheckpointError(
                 f"a jina-embeddings-v4 checkpoint has the model_type {MODEL_TYPE!r}, "
                 f"{str(path)!r} has {config.get('model_type')!r}. Use a jinaai/jina-embeddings-v4-vllm-* model."
             )
-        processor = _read_json(path / "preprocessor_config.json")
+        processor = read_json(path / "preprocessor_config.json")
         try:
-            return cls(model=str(model), path=path, **_facts(config, processor))
-        except (KeyError, TypeError) as error:
+            return cls(model=str(model), path=path, **_facts(config, processor), **_heads(config, path))
+        except KeyError as error:
             raise CheckpointError(
                 f"{str(path)!r} is damaged: config.json or preprocessor_config.json lacks {error}. Fetch them again."
+            ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{str(path)!r} is damaged: a value in config.json or preprocessor_config.json is of the wrong kind "
+                f"({error}). Fetch them again."
             ) from error
 
     def require_weights(self) -> None:
@@ -152,6 +167,25 @@ class Checkpoint:
             raise CheckpointError(
                 f"{str(self.path)!r} has no *.safetensors file. Fetch the weights, or pass load_format='dummy'."
             )
+
+    def with_projectors(self, path: str | Path) -> Checkpoint:
+        """Return this checkpoint with the multi-vector head of another one.
+
+        Args:
+            path: A prepared checkpoint, or its file of projectors.
+
+        Raises:
+            CheckpointError: There are none, or they do not fit this model.
+        """
+        file = (Path(path) / PROJECTOR_FILE if Path(path).is_dir() else Path(path)).resolve()
+        projectors = read_projectors(file)
+        shapes = {projector.weight.shape for projector in projectors.values()}
+        if len(shapes) != 1 or (shape := shapes.pop())[1] != self.hidden_size:
+            raise CheckpointError(
+                f"projectors must map {self.hidden_size} values, those of {str(file)!r} do not. Use the same model's."
+            )
+        tasks = cast("tuple[Task, ...]", tuple(projectors))
+        return replace(self, projector_file=file, token_dimensions=shape[0], tasks=tasks)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -168,18 +202,32 @@ class Checkpoint:
         return tokenizer
 
 
+def _overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace values one by one, also in sections, as vLLM does."""
+    merged = dict(config)
+    for name, value in overrides.items():
+        section = merged.get(name)
+        if isinstance(section, Mapping) and isinstance(value, Mapping):
+            merged[name] = _overridden(section, value)
+        else:
+            merged[name] = value
+    return merged
+
+
 def _facts(config: dict[str, Any], processor: dict[str, Any]) -> dict[str, Any]:
     # Before transformers 5 the language model's values stood at the top level.
     text = config.get("text_config", config)
     vision = config["vision_config"]
     hidden_size = int(text["hidden_size"])
     # Jina's own key, then the one that vLLM reads.
-    sizes = config.get("matryoshka_dims") or config.get("matryoshka_dimensions") or []
+    sizes = [int(size) for size in config.get("matryoshka_dims") or config.get("matryoshka_dimensions") or []]
+    if any(not 0 < size <= hidden_size for size in sizes):
+        raise ValueError(f"Matryoshka sizes {sizes} of vectors of size {hidden_size}")
     limits = processor.get("size", {})
     return {
         "hidden_size": hidden_size,
         "max_tokens": int(text["max_position_embeddings"]),
-        "matryoshka_dimensions": tuple(sorted({*map(int, sizes), hidden_size})),
+        "matryoshka_dimensions": tuple(sorted({*sizes, hidden_size})),
         "special": SpecialTokens(
             vision_start=int(config["vision_start_token_id"]),
             vision_end=int(config["vision_end_token_id"]),
@@ -193,30 +241,13 @@ def _facts(config: dict[str, Any], processor: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _locate(model: str, revision: str | None) -> Path:
-    if Path(model).is_dir():
-        return Path(model)
-    if Path(model).exists() or not _HUB_ID.fullmatch(model):
-        raise CheckpointError(
-            f"a model is a directory or a hub id such as 'owner/name', got {model!r}, which is neither."
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(_METADATA)))
-    except (HfHubHTTPError, OSError) as error:
-        raise CheckpointError(
-            f"no directory {model!r} exists, and its metadata could not be fetched from the hub: {error} "
-            "Check the name, the network and your access token, or pass a local directory."
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} is not readable JSON: {error}. Fetch it again.") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{str(path)!r} must hold a JSON object, got a {type(content).__name__}. Fetch it again.")
-    return content
+def _heads(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Read what `jina-vllm prepare` adds to a checkpoint."""
+    tasks = tuple(config.get("jina_tasks", ()))
+    has_projectors = (path / PROJECTOR_FILE).is_file()
+    return {
+        "tasks": tasks,
+        "token_dimensions": int(config["multi_vector_dim"]) if has_projectors else None,
+        "projector_file": path.resolve() / PROJECTOR_FILE if has_projectors else None,
+        "adapters": {task: path.resolve() / "adapters" / task for task in tasks if (path / "adapters" / task).is_dir()},
+    }

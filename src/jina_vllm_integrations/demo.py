@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jina_vllm_integrations import random_checkpoint
 from jina_vllm_integrations.engines.in_process import InProcessEngine
-from jina_vllm_integrations.random_checkpoint import write_random_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,23 +38,33 @@ _PICTURE_SIZE = (320, 224)
 
 def cache_directory() -> Path:
     """Return where this package keeps what it can make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jina-vllm-integrations"
+    # Set to nothing means not set.
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jina-vllm-integrations"
+
+
+def _checkpoint_directory() -> Path:
+    # Another version of the code that makes it makes another checkpoint.
+    digest = hashlib.sha256(Path(random_checkpoint.__file__).read_bytes()).hexdigest()[:12]
+    return cache_directory() / f"random-checkpoint-{digest}"
 
 
 def demo_checkpoint() -> Path:
     """Return a checkpoint that runs anywhere, made on first use. Its weights are random."""
-    return write_random_checkpoint(cache_directory() / "random-checkpoint-1")
+    return random_checkpoint.write_random_checkpoint(_checkpoint_directory())
 
 
 def demo_engine() -> InProcessEngine:
     """Return an engine of the demo checkpoint with settings for a small machine without a GPU."""
-    return InProcessEngine(
-        demo_checkpoint(),
+    # The engine comes first: it says so where vLLM is not installed, without which no checkpoint can be made.
+    engine = InProcessEngine(
+        _checkpoint_directory(),
         dtype="float32",
         enforce_eager=True,
         kv_cache_memory_bytes=256 * 2**20,
         use_tqdm_on_load=False,
     )
+    demo_checkpoint()
+    return engine
 
 
 def draw_pictures(directory: Path) -> dict[str, Path]:
@@ -63,7 +74,7 @@ def draw_pictures(directory: Path) -> dict[str, Path]:
     for label, draw in _DRAWINGS.items():
         picture = Image.new("RGB", _PICTURE_SIZE, "white")
         draw(ImageDraw.Draw(picture))
-        paths[label] = directory / f"{label.removeprefix('picture: ').replace(' ', '-')}.png"
+        paths[label] = directory / f"{label.removeprefix('png: ').replace(' ', '-')}.png"
         picture.save(paths[label])
     return paths
 
@@ -75,13 +86,13 @@ class DemoResult:
     Attributes:
         labels: One for each item.
         vectors: One row an item, L2-normalised. *Shape:* ``(n_items, dimensions)``, float32.
-        token_counts: Rows of each item's token vectors.
+        token_shapes: Rows and columns of each item's token vectors.
         query_vectors: *Shape:* ``(n_queries, dimensions)``, float32.
     """
 
     labels: list[str]
     vectors: FloatArray
-    token_counts: list[int]
+    token_shapes: list[tuple[int, ...]]
     query_vectors: FloatArray
 
 
@@ -92,7 +103,7 @@ def run_demo(encoder: JinaEncoder, pictures: dict[str, Path]) -> DemoResult:
     return DemoResult(
         labels=list(items),
         vectors=encoder.embed(list(items.values()), role="document"),
-        token_counts=[len(item.vectors) for item in tokens],
+        token_shapes=[item.vectors.shape for item in tokens],
         query_vectors=encoder.embed(QUERIES, role="query"),
     )
 
@@ -103,17 +114,17 @@ def format_demo(result: DemoResult) -> str:
 
 
 def _shapes(result: DemoResult) -> Iterator[str]:
-    count, dimensions = result.vectors.shape
-    yield f"{count} documents -> dense vectors {result.vectors.shape}, {result.vectors.dtype}, and one vector a token:"
-    for label, tokens in zip(result.labels, result.token_counts, strict=True):
-        yield f"  {label:<22} ({tokens}, {dimensions})"
+    dense = result.vectors
+    yield f"{len(dense)} documents -> dense vectors {dense.shape}, {dense.dtype}, and one vector a token:"
+    for label, shape in zip(result.labels, result.token_shapes, strict=True):
+        yield f"  {label:<16} {shape}"
 
 
 def _similarities(result: DemoResult) -> Iterator[str]:
     yield "Cosine similarity, document by document:"
-    yield " " * 25 + "".join(f"{column:>6}" for column in range(1, len(result.labels) + 1))
+    yield " " * 19 + "".join(f"{column:>6}" for column in range(1, len(result.labels) + 1))
     for row, (label, cosines) in enumerate(zip(result.labels, result.vectors @ result.vectors.T, strict=True), start=1):
-        yield f"{row:>2} {label:<22}" + "".join(f"{cosine:6.2f}" for cosine in cosines)
+        yield f"{row:>2} {label:<16}" + "".join(f"{cosine:6.2f}" for cosine in cosines)
 
 
 def _rankings(result: DemoResult) -> Iterator[str]:
@@ -140,20 +151,16 @@ def _draw_chart(draw: ImageDraw.ImageDraw) -> None:
 
 
 def _draw_invoice(draw: ImageDraw.ImageDraw) -> None:
-    lines = (
-        "Invoice 2026-118",
-        "",
-        "Train to Berlin     39.90",
-        "Soup of the day      8.50",
-        "Total               48.40",
-    )
-    for row, line in enumerate(lines):
-        draw.text((24, 24 + 32 * row), line, fill="black", font=ImageFont.load_default(18))
+    font = ImageFont.load_default(18)
+    lines = {"Invoice 2026-118": "EUR", "": "", "Train to Berlin": "39.90", "Soup of the day": "8.50", "Total": "48.40"}
+    for row, (name, amount) in enumerate(lines.items()):
+        draw.text((24, 24 + 32 * row), name, fill="black", font=font)
+        draw.text((296, 24 + 32 * row), amount, fill="black", font=font, anchor="ra")
 
 
 _DRAWINGS: dict[str, Callable[[ImageDraw.ImageDraw], None]] = {
-    "picture: red circle": _draw_circle,
-    "picture: blue square": _draw_square,
-    "picture: bar chart": _draw_chart,
-    "picture: invoice": _draw_invoice,
+    "png: red circle": _draw_circle,
+    "png: blue square": _draw_square,
+    "png: bar chart": _draw_chart,
+    "png: invoice": _draw_invoice,
 }

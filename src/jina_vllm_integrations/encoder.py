@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from jina_vllm_integrations.errors import InputError, ItemTypeError, OptionError
+from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError, OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.in_flight import in_order, in_order_async
 from jina_vllm_integrations.prompts import PromptBuilder, check_choice
@@ -87,6 +87,9 @@ class JinaEncoder:
         image_limits: ImageLimits = ImageLimits(),
     ) -> None:
         check_choice("task", task, Task)
+        tasks = engine.checkpoint.tasks
+        if tasks and task not in tasks:
+            raise OptionError(f"the checkpoint serves the task {', '.join(map(repr, tasks))}, got {task!r}.")
         if dimensions is not None and not (
             isinstance(dimensions, int) and dimensions in engine.checkpoint.matryoshka_dimensions
         ):
@@ -120,19 +123,22 @@ class JinaEncoder:
             OptionError: The role does not exist.
             EngineError: The engine did not start, was closed or died.
         """
-        requests = self._build_all(items, role, "dense")
-        vectors = np.empty((len(requests), self.dimensions), dtype=np.float32)
-        for row, embedding in enumerate(self._run(requests)):
-            vectors[row] = _dense(embedding)
-        return vectors
+        return self._stack(list(self._run(self._build_all(items, role, "dense"))))
 
     def embed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
-        """Embed items as one vector a token. Arguments and errors are those of `embed`.
+        """Embed items as one vector a token, by the checkpoint's multi-vector head.
 
-        The vectors are the L2-normalised states of the tokens, of the dense vectors' full
-        size: ``dimensions`` does not apply to them.
+        Arguments and errors are those of `embed`; ``dimensions`` does not apply.
+
+        Raises:
+            CheckpointError: The checkpoint has no such head.
         """
         return [_tokens(embedding) for embedding in self._run(self._build_all(items, role, "tokens"))]
+
+    def embed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
+        """Return what `embed` and `embed_tokens` return, from one forward pass. For indexing."""
+        embeddings = list(self._run(self._build_all(items, role, "both")))
+        return self._stack(embeddings), [_tokens(embedding) for embedding in embeddings]
 
     def stream(self, items: Iterable[Item], *, role: Role) -> Generator[FloatArray]:
         """Embed an iterable of any length, in the memory of the requests in flight.
@@ -149,16 +155,25 @@ class JinaEncoder:
         """Do as `stream`, with one vector a token."""
         return (_tokens(embedding) for embedding in self._run(self._build_lazily(items, role, "tokens")))
 
+    def stream_both(self, items: Iterable[Item], *, role: Role) -> Generator[tuple[FloatArray, TokenVectors]]:
+        """Do as `stream`, with the dense vector and one vector a token."""
+        return (_both(embedding) for embedding in self._run(self._build_lazily(items, role, "both")))
+
     async def aembed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Do as `embed`, without blocking the event loop. Cancelling stops the work."""
         requests = await asyncio.to_thread(self._build_all, items, role, "dense")
-        vectors = [_dense(embedding) async for embedding in self._arun(_in_lots(requests))]
-        return np.stack(vectors) if vectors else np.empty((0, self.dimensions), dtype=np.float32)
+        return self._stack([embedding async for embedding in self._arun(_in_lots(requests))])
 
     async def aembed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
         """Do as `embed_tokens`, without blocking the event loop. Cancelling stops the work."""
         requests = await asyncio.to_thread(self._build_all, items, role, "tokens")
         return [_tokens(embedding) async for embedding in self._arun(_in_lots(requests))]
+
+    async def aembed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
+        """Do as `embed_both`, without blocking the event loop. Cancelling stops the work."""
+        requests = await asyncio.to_thread(self._build_all, items, role, "both")
+        embeddings = [embedding async for embedding in self._arun(_in_lots(requests))]
+        return self._stack(embeddings), [_tokens(embedding) for embedding in embeddings]
 
     async def astream(self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role) -> AsyncGenerator[FloatArray]:
         """Do as `stream`, without blocking the event loop.
@@ -178,6 +193,14 @@ class JinaEncoder:
             async for embedding in embeddings:
                 yield _tokens(embedding)
 
+    async def astream_both(
+        self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
+    ) -> AsyncGenerator[tuple[FloatArray, TokenVectors]]:
+        """Do as `astream`, with the dense vector and one vector a token."""
+        async with aclosing(self._arun(self._build_async(items, role, "both"))) as embeddings:
+            async for embedding in embeddings:
+                yield _both(embedding)
+
     @cached_property
     def _prompts(self) -> PromptBuilder:
         return PromptBuilder(
@@ -188,11 +211,21 @@ class JinaEncoder:
             image_limits=self._image_limits,
         )
 
+    def _check_call(self, role: Role, output: Output) -> None:
+        check_choice("role", role, Role)
+        if output != "dense" and self.engine.checkpoint.token_dimensions is None:
+            raise CheckpointError(
+                f"{self.engine.checkpoint.model!r} has no multi-vector head, which token vectors need. Make a "
+                f"checkpoint that has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {self.task}; "
+                "or pass the engine projector=PATH of one that was made so."
+            )
+
     def _build(self, item: Item, role: Role, output: Output) -> Request:
-        return Request(prompt=self._prompts.build(item, role), output=output, dimensions=self._dimensions)
+        prompt = self._prompts.build(item, role)
+        return Request(prompt=prompt, task=self.task, output=output, dimensions=self._dimensions)
 
     def _build_all(self, items: Sequence[Item], role: Role, output: Output) -> list[Request]:
-        check_choice("role", role, Role)
+        self._check_call(role, output)
         _check_plural(items)
         requests = []
         for index, item in enumerate(items):
@@ -204,7 +237,7 @@ class JinaEncoder:
         return requests
 
     def _build_lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | InputError]:
-        check_choice("role", role, Role)
+        self._check_call(role, output)
         _check_plural(items)
         return (self._build_or_error(item, role, output) for item in items)
 
@@ -212,7 +245,7 @@ class JinaEncoder:
         self, items: Iterable[Item] | AsyncIterable[Item], role: Role, output: Output
     ) -> AsyncIterator[list[Request | InputError]]:
         if isinstance(items, AsyncIterable):
-            check_choice("role", role, Role)
+            self._check_call(role, output)
             async for item in items:
                 yield [await asyncio.to_thread(self._build_or_error, item, role, output)]
         else:
@@ -232,6 +265,12 @@ class JinaEncoder:
 
     def _arun(self, lots: AsyncIterator[list[Request | InputError]]) -> AsyncGenerator[Embedding]:
         return in_order_async((self._submit(lot) async for lot in lots), self.engine.max_in_flight)
+
+    def _stack(self, embeddings: list[Embedding]) -> FloatArray:
+        vectors = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
+        for row, embedding in enumerate(embeddings):
+            vectors[row] = embedding.dense
+        return vectors
 
     def _submit(self, lot: Sequence[Request | InputError]) -> list[Future[Embedding]]:
         answers = iter(self.engine.submit([request for request in lot if isinstance(request, Request)]))
@@ -253,6 +292,10 @@ def _dense(embedding: Embedding) -> FloatArray:
 def _tokens(embedding: Embedding) -> TokenVectors:
     assert embedding.tokens is not None
     return embedding.tokens
+
+
+def _both(embedding: Embedding) -> tuple[FloatArray, TokenVectors]:
+    return _dense(embedding), _tokens(embedding)
 
 
 def _failed(error: InputError) -> Future[Embedding]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jina_vllm_integrations import spans
-from jina_vllm_integrations.types import Embedding, FloatArray, Output, TokenVectors
+from jina_vllm_integrations.types import Embedding, FloatArray, Request, TokenVectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from jina_vllm_integrations.checkpoints import SpecialTokens
+    from jina_vllm_integrations.projectors import Projector
 
 
 def normalize(vectors: FloatArray) -> FloatArray:
@@ -44,14 +45,27 @@ def dense_vector(states: FloatArray, span: slice, dimensions: int | None = None)
     return normalize(mean[:dimensions])
 
 
+def token_vectors(states: FloatArray, projector: Projector) -> FloatArray:
+    """Project raw states with the multi-vector head and scale each to unit length.
+
+    Args:
+        states: *Shape:* ``(n_tokens, hidden_size)``.
+        projector: The task's head.
+
+    Returns:
+        *Shape:* ``(n_tokens, token_dimensions)``, float32.
+    """
+    return normalize(projector.project(states))
+
+
 def pool(
     states: FloatArray,
     token_ids: npt.NDArray[np.int64],
     special: SpecialTokens,
+    request: Request,
     *,
-    output: Output,
-    dimensions: int | None = None,
-    grid: tuple[int, int] | None = None,
+    projector: Projector | None,
+    grid: tuple[int, int] | None,
 ) -> Embedding:
     """Turn one prompt's raw states into what was asked for.
 
@@ -59,16 +73,23 @@ def pool(
         states: *Shape:* ``(n_tokens, hidden_size)``, float32, raw.
         token_ids: *Shape:* ``(n_tokens,)``.
         special: The checkpoint's token ids.
-        output: One vector for the prompt, or one for each token.
-        dimensions: Matryoshka size of the dense vector.
+        request: What was asked for.
+        projector: The head of the request's task; ``None`` will do for a dense vector.
         grid: Rows and columns of the image's cells; ``None`` for a text.
     """
-    if output == "dense":
-        return Embedding(dense=dense_vector(states, spans.content_span(token_ids, special), dimensions))
-    tokens = TokenVectors(
-        vectors=normalize(states),
-        token_ids=token_ids,
-        image_mask=spans.image_mask(token_ids, special),
-        grid=grid,
+    dense = tokens = None
+    if request.output != "tokens":
+        dense = dense_vector(states, spans.content_span(token_ids, special), request.dimensions)
+    if request.output != "dense":
+        assert projector is not None
+        tokens = with_tokens(token_vectors(states, projector), token_ids, special, grid)
+    return Embedding(dense=dense, tokens=tokens)
+
+
+def with_tokens(
+    vectors: FloatArray, token_ids: npt.NDArray[np.int64], special: SpecialTokens, grid: tuple[int, int] | None
+) -> TokenVectors:
+    """Say of token vectors what each row is."""
+    return TokenVectors(
+        vectors=vectors, token_ids=token_ids, image_mask=spans.image_mask(token_ids, special), grid=grid
     )
-    return Embedding(tokens=tokens)

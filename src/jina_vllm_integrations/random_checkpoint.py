@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from jina_vllm_integrations.projectors import PROJECTOR_FILE
+from jina_vllm_integrations.types import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenizers import Tokenizer
 
 SPECIAL_TOKENS = (
@@ -26,12 +34,21 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+_TASKS = list(get_args(Task))
+_TOKEN_DIMENSIONS = 128
 _PATCH_SIZE = 14
 _MERGE_SIZE = 2
 
 
 def write_random_checkpoint(
-    directory: str | Path, *, hidden_size: int = 256, layers: int = 2, max_tokens: int = 4096, seed: int = 0
+    directory: str | Path,
+    *,
+    hidden_size: int = 256,
+    text_config: Mapping[str, Any] = MappingProxyType({}),
+    vision_config: Mapping[str, Any] = MappingProxyType({}),
+    dtype: str = "float32",
+    device: str = "cpu",
+    seed: int = 0,
 ) -> Path:
     """Write a Qwen2.5-VL checkpoint of jina-embeddings-v4's layout with random weights, unless it is there.
 
@@ -41,8 +58,10 @@ def write_random_checkpoint(
     Args:
         directory: Where to write; made at once or not at all.
         hidden_size: Size of the dense vectors, a multiple of 128.
-        layers: Of the language model.
-        max_tokens: Longest prompt.
+        text_config: Values that replace the language model's small ones.
+        vision_config: Values that replace the vision encoder's small ones.
+        dtype: Of the weights, as torch names it.
+        device: Where the weights are drawn; a GPU draws a full-size model in seconds.
         seed: Of the weights.
 
     Returns:
@@ -56,7 +75,9 @@ def write_random_checkpoint(
         unfinished = Path(scratch) / directory.name
         unfinished.mkdir()
         _write_tokenizer(unfinished)
-        _write_model(unfinished, hidden_size=hidden_size, layers=layers, max_tokens=max_tokens, seed=seed)
+        config = _config(hidden_size, text_config, vision_config)
+        _write_model(unfinished, config, dtype=dtype, device=device, seed=seed)
+        _write_projectors(unfinished, hidden_size=hidden_size, seed=seed)
         _write_processor(unfinished)
         unfinished.replace(directory)
     return directory
@@ -82,14 +103,13 @@ def _write_tokenizer(directory: Path) -> None:
     )
 
 
-def _write_model(directory: Path, *, hidden_size: int, layers: int, max_tokens: int, seed: int) -> None:
+def _write_model(directory: Path, config: Any, *, dtype: str, device: str, seed: int) -> None:
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    config = _config(hidden_size=hidden_size, layers=layers, max_tokens=max_tokens)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
         torch.manual_seed(seed)
-        model = Qwen2_5_VLForConditionalGeneration(config)
+        model = Qwen2_5_VLForConditionalGeneration(config).to(getattr(torch, dtype))
         for name, weight in model.named_parameters():
             if name.endswith("norm.weight") or "norm1" in name or "norm2" in name or "ln_q" in name:
                 # Uneven, so that tokens differ in length, as in a trained model.
@@ -101,13 +121,34 @@ def _write_model(directory: Path, *, hidden_size: int, layers: int, max_tokens: 
             else:
                 weight.normal_(std=0.1)
     model.save_pretrained(directory)
-    # vLLM and the reference find the Matryoshka sizes under different keys.
+    hidden_size = config.get_text_config().hidden_size
     config_file = directory / "config.json"
-    sizes = [hidden_size // 4, hidden_size // 2, hidden_size]
-    _write_json(config_file, {**json.loads(config_file.read_text()), "matryoshka_dimensions": sizes})
+    _write_json(
+        config_file,
+        {
+            **json.loads(config_file.read_text()),
+            "architectures": ["JinaEmbeddingsV4ForVLLM"],
+            "matryoshka_dimensions": [hidden_size // 4, hidden_size // 2, hidden_size],
+            "multi_vector_dim": _TOKEN_DIMENSIONS,
+            "jina_tasks": _TASKS,
+        },
+    )
 
 
-def _config(*, hidden_size: int, layers: int, max_tokens: int) -> Any:
+def _write_projectors(directory: Path, *, hidden_size: int, seed: int) -> None:
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for task in _TASKS:
+        weight = rng.standard_normal((_TOKEN_DIMENSIONS, hidden_size), dtype=np.float32)
+        tensors[f"{task}.weight"] = weight / np.float32(hidden_size**0.5)
+        tensors[f"{task}.bias"] = rng.standard_normal(_TOKEN_DIMENSIONS, dtype=np.float32) / np.float32(10)
+    (directory / PROJECTOR_FILE).parent.mkdir()
+    save_file(tensors, directory / PROJECTOR_FILE)
+
+
+def _config(hidden_size: int, text: Mapping[str, Any], vision: Mapping[str, Any]) -> Any:
     from transformers import Qwen2_5_VLConfig
 
     ids = byte_level_tokenizer().get_vocab()
@@ -115,15 +156,16 @@ def _config(*, hidden_size: int, layers: int, max_tokens: int) -> Any:
         "vocab_size": len(ids) + 2,
         "hidden_size": hidden_size,
         "intermediate_size": 2 * hidden_size,
-        "num_hidden_layers": layers,
+        "num_hidden_layers": 2,
         "num_attention_heads": hidden_size // 128,
         "num_key_value_heads": 1,
-        "max_position_embeddings": max_tokens,
+        "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": True,
         "rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6},
         "bos_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids["<|im_end|>"],
+        **text,
     }
     vision_config = {
         "depth": 2,
@@ -138,6 +180,7 @@ def _config(*, hidden_size: int, layers: int, max_tokens: int) -> Any:
         "window_size": 112,
         "fullatt_block_indexes": [1],
         "tokens_per_second": 2,
+        **vision,
     }
     return Qwen2_5_VLConfig(
         text_config=text_config,

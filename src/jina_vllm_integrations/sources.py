@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 from jina_vllm_integrations.errors import InputError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from jina_vllm_integrations.types import Item
+
+Kind: TypeAlias = Literal["text", "image"]
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 TEXT_SUFFIXES = frozenset({".md", ".rst", ".text", ".txt"})
@@ -24,12 +28,12 @@ class Source:
     Attributes:
         name: Path of the file, with ``:line`` for a line of it, or the text itself.
         kind: What it is.
-        text: The text, where it is known already.
+        content: The text, or the file that holds the text or image.
     """
 
     name: str
-    kind: Literal["text", "image"]
-    text: str | None = None
+    kind: Kind
+    content: str | Path
 
     def read(self) -> Item:
         """Return the item.
@@ -37,65 +41,103 @@ class Source:
         Raises:
             InputError: A text file is not UTF-8.
         """
-        if self.kind == "image":
-            return Path(self.name)
-        return _read_text(Path(self.name)) if self.text is None else self.text
+        if self.kind == "image" or isinstance(self.content, str):
+            return self.content
+        with _opened(self.content) as file:
+            return file.read()
 
 
-def collect(texts: Iterable[str], paths: Iterable[Path], *, lines: bool = False) -> tuple[list[Source], list[Path]]:
-    """List the items that a command line names.
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """All items that a command line names. Each iteration searches and reads anew, in the memory of one item.
 
-    Args:
+    Attributes:
         texts: Literal texts.
         paths: Text files, image files, and folders, which are searched to any depth in the order of names.
         lines: Make each line of a text file that is not blank an item of its own.
 
-    Returns:
-        The sources in the order given, and the files in folders that are neither text nor image.
-
     Raises:
         OptionError: A path does not exist, or names a file of another kind.
-        InputError: A text file is not UTF-8.
     """
-    sources = [Source(name=text, kind="text", text=text) for text in texts]
-    skipped: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-            skipped += [file for file in files if _kind(file) is None]
-            for file in files:
-                sources += _sources_of(file, lines=lines)
-        elif not path.is_file():
-            raise OptionError(f"{str(path)!r} is neither a file nor a folder. For a text, write --text {str(path)!r}.")
-        elif _kind(path) is None:
-            suffixes = " ".join(sorted(TEXT_SUFFIXES | IMAGE_SUFFIXES))
-            raise OptionError(f"{str(path)!r} is of no known kind: the suffix must be one of {suffixes}. Rename it.")
+
+    texts: Sequence[str] = ()
+    paths: Sequence[Path] = ()
+    lines: bool = False
+
+    def __post_init__(self) -> None:
+        for path in self.paths:
+            if not path.is_dir():
+                _check_file(path)
+
+    def __iter__(self) -> Iterator[Source]:
+        """Yield the sources in the order given, texts first.
+
+        Raises:
+            InputError: A text file that is read by lines is not UTF-8.
+        """
+        for text in self.texts:
+            yield Source(name=text, kind="text", content=text)
+        for path, kind in self._files():
+            if kind == "text" and self.lines:
+                yield from _lines(path)
+            elif kind is not None:
+                yield Source(name=_name(path), kind=kind, content=path)
+
+    def left_out(self) -> Iterator[Path]:
+        """Yield what was found in the folders and is no source: hidden, or neither text nor image."""
+        return (path for path, kind in self._files() if kind is None)
+
+    def _files(self) -> Iterator[tuple[Path, Kind | None]]:
+        for path in self.paths:
+            if path.is_dir():
+                yield from _found_in(path)
+            else:
+                yield path, _kind(path)
+
+
+def _found_in(folder: Path) -> Iterator[tuple[Path, Kind | None]]:
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names take a tenth of the memory of paths
+        path = folder / name
+        if name.startswith("."):
+            yield path, None
+        elif path.is_dir() and not path.is_symlink():  # a link may lead back up
+            yield from _found_in(path)
         else:
-            sources += _sources_of(path, lines=lines)
-    return sources, skipped
+            yield path, _kind(path) if path.is_file() else None
 
 
-def _sources_of(file: Path, *, lines: bool) -> Iterator[Source]:
-    kind = _kind(file)
-    if kind is None:
-        return
-    if kind == "image" or not lines:
-        yield Source(name=str(file), kind=kind)
-        return
-    for number, line in enumerate(_read_text(file).splitlines(), start=1):
-        if line.strip():
-            yield Source(name=f"{file}:{number}", kind="text", text=line)
+def _lines(path: Path) -> Iterator[Source]:
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield Source(name=f"{_name(path)}:{number}", kind="text", content=line.removesuffix("\n"))
 
 
-def _kind(file: Path) -> Literal["text", "image"] | None:
-    suffix = file.suffix.lower()
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise OptionError(f"{str(path)!r} is neither a file nor a folder. For a text, write --text {str(path)!r}.")
+    if _kind(path) is None:
+        suffixes = " ".join(sorted(TEXT_SUFFIXES | IMAGE_SUFFIXES))
+        raise OptionError(f"a file must end in one of {suffixes}, got {str(path)!r}. Convert or rename it.")
+
+
+def _kind(path: Path) -> Kind | None:
+    suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return "image"
     return "text" if suffix in TEXT_SUFFIXES else None
 
 
-def _read_text(file: Path) -> str:
+def _name(path: Path) -> str:
+    """Return a path as text that can be written as UTF-8; a file's name may be any bytes."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """Open a text file. A byte order mark, which some editors put first, is no part of the text."""
     try:
-        return file.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8-sig") as file:
+            yield file
     except UnicodeDecodeError as error:
-        raise InputError(f"a text file must be UTF-8, {str(file)!r} is not: {error}. Convert it.") from error
+        raise InputError(f"a text file must be UTF-8, {str(path)!r} is not: {error}. Convert it.") from error

@@ -13,6 +13,7 @@ from PIL import Image
 from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint, ImageGrid, SpecialTokens
 from jina_vllm_integrations.errors import EngineClosedError
+from jina_vllm_integrations.projectors import Projector
 from jina_vllm_integrations.random_checkpoint import byte_level_tokenizer
 from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BUCKETS = 4096
+_TOKEN_DIMENSIONS = 32
 
 
 class FakeEngine:
@@ -47,7 +49,12 @@ class FakeEngine:
     def __init__(self, *, hidden_size: int = 64, max_tokens: int = 4096) -> None:
         self.checkpoint: Checkpoint = _FakeCheckpoint.of_size(hidden_size, max_tokens)
         self.max_tokens = max_tokens
-        self._states = np.random.default_rng(0).standard_normal((2 * _BUCKETS, hidden_size), dtype=np.float32)
+        rng = np.random.default_rng(0)
+        self._states = rng.standard_normal((2 * _BUCKETS, hidden_size), dtype=np.float32)
+        self._projector = Projector(
+            weight=rng.standard_normal((_TOKEN_DIMENSIONS, hidden_size), dtype=np.float32),
+            bias=np.zeros(_TOKEN_DIMENSIONS, dtype=np.float32),
+        )
         self._executor = ThreadPoolExecutor(thread_name_prefix="fake-engine")
         self._closed = False
 
@@ -83,14 +90,7 @@ class FakeEngine:
             cells = self._states[_BUCKETS + _colours(image, grid)]
             states = np.concatenate([states[:placeholder], cells, states[placeholder + 1 :]])
             token_ids = np.insert(token_ids, placeholder, [self.checkpoint.special.image_pad] * (len(cells) - 1))
-        return pooling.pool(
-            states,
-            token_ids,
-            self.checkpoint.special,
-            output=request.output,
-            dimensions=request.dimensions,
-            grid=grid,
-        )
+        return pooling.pool(states, token_ids, self.checkpoint.special, request, projector=self._projector, grid=grid)
 
 
 class _FakeCheckpoint(Checkpoint):
@@ -111,6 +111,7 @@ class _FakeCheckpoint(Checkpoint):
                 image_pad=ids["<|image_pad|>"],
             ),
             grid=ImageGrid(cell=28, min_pixels=3136, max_pixels=602112),
+            token_dimensions=_TOKEN_DIMENSIONS,
         )
 
     @cached_property

@@ -22,8 +22,8 @@ Role = Literal["query", "document"]
 Task = Literal["retrieval", "text-matching", "code"]
 """What the vectors are for. Decides the adapter, and for text-matching the prefix."""
 
-Output = Literal["dense", "tokens"]
-"""One vector an item, or one vector a token."""
+Output = Literal["dense", "tokens", "both"]
+"""One vector an item, one vector a token, or the two from one forward pass."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -85,11 +85,13 @@ class Request:
 
     Attributes:
         prompt: What the model reads.
+        task: Whose adapter and projector compute it.
         output: What the caller wants.
         dimensions: Matryoshka size of a dense vector; ``None`` for the full size.
     """
 
     prompt: Prompt
+    task: Task
     output: Output
     dimensions: int | None = None
 

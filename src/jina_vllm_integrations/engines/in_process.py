@@ -24,15 +24,23 @@ import numpy as np
 
 from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint
+from jina_vllm_integrations.engines.adapters import adapter_options, adapter_request
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
 from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError, OptionError
-from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
+from jina_vllm_integrations.projectors import Projector, read_projectors
+from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
+from jina_vllm_integrations.vllm_plugin import ARCHITECTURE, STOCK_ARCHITECTURE
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    import numpy.typing as npt
     from vllm import AsyncLLMEngine
+
+Pooling = Literal["engine", "client"]
+WireDtype = Literal["float32", "float16"]
 
 # What makes the vectors right, so not the caller's to choose: one pooling task an engine, every token's raw
 # state, nothing read from a prefix cache.
@@ -54,12 +62,18 @@ class InProcessEngine:
     ``if __name__ == "__main__":``.
 
     Args:
-        model: A local directory or a hub id, e.g. ``"jinaai/jina-embeddings-v4-vllm-retrieval"``.
+        model: A directory that `prepare` made, or any jina-embeddings-v4 checkpoint for vLLM, e.g. the hub id
+            ``"jinaai/jina-embeddings-v4-vllm-retrieval"`` (which has no multi-vector head).
+        pooling: ``"engine"``: our plugin pools inside vLLM, and only the vectors leave its process.
+            ``"client"``: stock vLLM hands over every token's state and this process pools.
+        projector: A prepared checkpoint, whose multi-vector head serves one that has none.
+        wire_dtype: How vectors travel from vLLM's process with ``pooling="engine"``. ``"float16"`` halves the bytes
+            and keeps three digits.
         **vllm_options: Any of vLLM's engine arguments, e.g. ``dtype``, ``max_model_len``,
             ``gpu_memory_utilization``. The ones that decide the vectors are set here.
 
     Raises:
-        OptionError: vLLM has no such option, or it is not the caller's to set.
+        OptionError: There is no such option or value, or it is not the caller's to set.
         MissingExtraError: vLLM is not installed.
 
     Example:
@@ -67,12 +81,25 @@ class InProcessEngine:
         ...     vectors = JinaEncoder(engine, task="retrieval").embed(["Guten Tag"], role="document")
     """
 
-    def __init__(self, model: str | Path, **vllm_options: Any) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        pooling: Pooling = "engine",
+        projector: str | Path | None = None,
+        wire_dtype: WireDtype = "float32",
+        **vllm_options: Any,
+    ) -> None:
+        check_choice("pooling", pooling, Pooling)
+        check_choice("wire_dtype", wire_dtype, WireDtype)
         if find_spec("vllm") is None:
             raise MissingExtraError("vllm", extra="gpu")
         if vllm_options:
             _check_options(vllm_options)
         self._model = str(model)
+        self._pooling = pooling
+        self._projector = projector
+        self._wire_dtype = wire_dtype
         self._user_options = vllm_options
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lock = threading.Lock()
@@ -86,14 +113,15 @@ class InProcessEngine:
         Raises:
             CheckpointError: The model cannot be served.
         """
-        overrides = self._user_options.get("hf_overrides")
         checkpoint = Checkpoint.read(
             self._model,
             revision=self._user_options.get("revision"),
-            overrides=overrides if isinstance(overrides, Mapping) else None,
+            overrides=self._user_options.get("hf_overrides"),
         )
         if self._user_options.get("load_format") != "dummy":
             checkpoint.require_weights()
+        if self._projector is not None:
+            checkpoint = checkpoint.with_projectors(self._projector)
         return replace(
             checkpoint, grid=checkpoint.grid.with_limits(self._user_options.get("mm_processor_kwargs") or {})
         )
@@ -144,9 +172,28 @@ class InProcessEngine:
             # Pages seldom come twice: hashing and keeping their pixels would cost more than it saves.
             "mm_processor_cache_gb": 0,
             "disable_log_stats": True,
+            **(adapter_options(self.checkpoint.adapters) if self.checkpoint.adapters else {}),
             **self._user_options,
             **_OWN_OPTIONS,
+            "hf_overrides": self._overrides(),
         }
+
+    def _overrides(self) -> dict[str, Any]:
+        """Choose the model class, and tell it where the multi-vector head is."""
+        overrides = {**self._user_options.get("hf_overrides", {})}
+        if self._pooling == "client":
+            return {**overrides, "architectures": [STOCK_ARCHITECTURE]}
+        checkpoint = self.checkpoint
+        if checkpoint.projector_file is not None:
+            overrides["jina_projectors"] = str(checkpoint.projector_file)
+            overrides["jina_tasks"] = list(checkpoint.tasks)
+            overrides["multi_vector_dim"] = checkpoint.token_dimensions
+        return {**overrides, "architectures": [ARCHITECTURE]}
+
+    @cached_property
+    def _projectors(self) -> dict[str, Projector]:
+        assert self.checkpoint.projector_file is not None
+        return read_projectors(self.checkpoint.projector_file)
 
     def _open_runtime(self) -> VLLMRuntime:
         if self._closed:
@@ -190,16 +237,41 @@ class InProcessEngine:
             image = await asyncio.to_thread(request.prompt.image.load)
             grid = self.checkpoint.grid.of(*image.size)
             prompt = {"prompt_token_ids": prompt["prompt_token_ids"], "multi_modal_data": {"image": image}}
-        params = PoolingParams(task="token_embed", use_activation=False)
-        *_, output = [part async for part in llm.encode(prompt, params, f"jina-{next(_request_ids)}")]
-        return pooling.pool(
-            output.outputs.data.float().numpy(),
-            np.asarray(output.prompt_token_ids, dtype=np.int64),
-            self.checkpoint.special,
-            output=request.output,
-            dimensions=request.dimensions,
-            grid=grid,
-        )
+        parameters = PoolingParams(task="token_embed", use_activation=False, extra_kwargs=self._pooler_options(request))
+        adapter = adapter_request(self.checkpoint.adapters, request.task)
+        answer = llm.encode(prompt, parameters, f"jina-{next(_request_ids)}", lora_request=adapter)
+        *_, output = [part async for part in answer]
+        data = output.outputs.data.float().numpy()
+        return self._embedding(request, data, np.asarray(output.prompt_token_ids, dtype=np.int64), grid)
+
+    def _pooler_options(self, request: Request) -> dict[str, Any] | None:
+        if self._pooling == "client":
+            return None
+        return {
+            "output": request.output,
+            "dimensions": request.dimensions,
+            "task": request.task,
+            "wire_dtype": self._wire_dtype,
+        }
+
+    def _embedding(
+        self,
+        request: Request,
+        data: FloatArray,
+        token_ids: npt.NDArray[np.int64],
+        grid: tuple[int, int] | None,
+    ) -> Embedding:
+        special = self.checkpoint.special
+        if self._pooling == "client":
+            projector = None if request.output == "dense" else self._projectors[request.task]
+            return pooling.pool(data, token_ids, special, request, projector=projector, grid=grid)
+        if request.output == "dense":
+            return Embedding(dense=data)
+        dense = None
+        if request.output == "both":  # one row, the dense vector first
+            dense, data = np.split(data, [request.dimensions or self.checkpoint.hidden_size])
+            data = data.reshape(len(token_ids), -1)
+        return Embedding(dense=dense, tokens=pooling.with_tokens(data, token_ids, special, grid))
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -212,6 +284,8 @@ def _check_options(options: Mapping[str, Any]) -> None:
     length = options.get("max_model_len", 1)
     if type(length) is not int or length < 1:
         raise OptionError(f"max_model_len must be a positive whole number, got {length!r}. Texts are checked with it.")
+    if not isinstance(options.get("hf_overrides", {}), Mapping):
+        raise OptionError("hf_overrides must be a dict: this package reads it, too. Write the values out.")
     known = {field.name for field in fields(AsyncEngineArgs)}
     for name in options.keys() - known:
         similar = get_close_matches(name, known, n=1)

@@ -156,6 +156,7 @@ class VLLMRuntime:
         from vllm import AsyncEngineArgs, AsyncLLMEngine
         from vllm.config import PoolerConfig
 
+        # Raw states: where nothing of ours pools inside vLLM, the mean must not be over normalised tokens.
         pooler_config = PoolerConfig(task="token_embed", use_activation=False)
         try:
             llm = AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**self._options, pooler_config=pooler_config))
