@@ -194,3 +194,13 @@ def test_special_tokens_in_a_text_are_plain_characters(encoder):
     assert not np.isin(tokens.token_ids, [special.vision_start, special.vision_end, special.image_pad]).any()
     assert not tokens.image_mask.any()
     assert len(tokens.vectors) == len(f"Passage: {typed}".encode())
+
+
+def test_check_finds_a_bad_item_without_computing(encoder, monkeypatch):
+    """Items can be checked before an engine is started for them, any number of them."""
+    monkeypatch.setattr(FakeEngine, "submit", lambda *_: pytest.fail("computed"))
+    encoder.check(iter(["good", Image.new("RGB", (9, 9))]), role="query")
+    with pytest.raises(EmptyTextError, match="item 2: "):
+        encoder.check(iter(["good", "also good", "", None]), role="query")
+    with pytest.raises(OptionError, match="role must be one of"):
+        encoder.check([], role="passage")

@@ -18,7 +18,7 @@ from jina_vllm_integrations.types import Role, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jina_vllm_integrations.encoder import Engine, JinaEncoder
+    from jina_vllm_integrations.encoder import JinaEncoder
     from jina_vllm_integrations.sources import Source, Sources
 
 # vLLM and what it stands on speak of much that a user of a command cannot act on, and vLLM does it on stdout. Set
@@ -87,7 +87,7 @@ def embed(options: argparse.Namespace) -> int:
     sources = Sources(texts=options.text, paths=options.paths, lines=options.lines)
     with InProcessEngine(options.model, **dict(options.engine_option)) as engine:
         encoder = JinaEncoder(engine, task=options.task, dimensions=options.dimensions, truncate=options.truncate)
-        n_items = _check_items(sources, engine, options)
+        n_items = _check_items(sources, encoder, options)
         _write_vectors(sources, n_items, encoder, options)
     files = " and ".join(map(str, files_of(options.output)))
     _say(f"{n_items} vectors of {encoder.dimensions} dimensions in {files}")
@@ -113,20 +113,15 @@ def doctor(options: argparse.Namespace) -> int:
     return int(any(finding.status == "problem" for finding in findings))
 
 
-def _check_items(sources: Sources, engine: Engine, options: argparse.Namespace) -> int:
+def _check_items(sources: Sources, encoder: JinaEncoder, options: argparse.Namespace) -> int:
     """Check every item before vLLM starts, but for an image's pixels, and return how many there are."""
     from tqdm import tqdm
 
-    from jina_vllm_integrations.prompts import PromptBuilder
-
-    # A text that will be cut is never too long.
-    max_tokens = sys.maxsize if options.truncate else engine.max_tokens
-    prompts = PromptBuilder(engine.checkpoint, task=options.task, max_tokens=max_tokens)
     n_items = 0
     for source in tqdm(sources, desc="checking", unit="item", leave=False, disable=options.quiet):
         item = source.read()
         try:
-            prompts.build(item, options.role)
+            encoder.check([item], role=options.role)
         except InputError as error:
             raise _about(source, error) from error
         n_items += 1

@@ -99,10 +99,10 @@ class DemoResult:
 def run_demo(encoder: JinaEncoder, pictures: dict[str, Path]) -> DemoResult:
     """Embed the sentences and pictures as documents, and the queries."""
     items: dict[str, Item] = {**SENTENCES, **pictures}
-    tokens = encoder.embed_tokens(list(items.values()), role="document")
+    vectors, tokens = encoder.embed_both(list(items.values()), role="document")
     return DemoResult(
         labels=list(items),
-        vectors=encoder.embed(list(items.values()), role="document"),
+        vectors=vectors,
         token_shapes=[item.vectors.shape for item in tokens],
         query_vectors=encoder.embed(QUERIES, role="query"),
     )

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError, OptionError
+from jina_vllm_integrations.errors import InputError, OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.in_flight import in_order, in_order_async
-from jina_vllm_integrations.prompts import PromptBuilder, check_choice
+from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.requests import RequestBuilder
 from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.checkpoints import Checkpoint
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Sequence
 
-# How many items are built and submitted at once by the asynchronous calls: enough to hide the hop to a
-# worker thread, few enough that a slow iterable is not waited for.
-_LOT = 16
+    from jina_vllm_integrations.checkpoints import Checkpoint
 
 
 class Engine(Protocol):
@@ -108,6 +104,18 @@ class JinaEncoder:
         """The size of the dense vectors."""
         return self.engine.checkpoint.hidden_size if self._dimensions is None else self._dimensions
 
+    def check(self, items: Iterable[Item], *, role: Role) -> None:
+        """Check items without computing anything: all that can be known without downloads and decoded pixels.
+
+        Raises:
+            InputError: An item cannot be embedded; ``index`` names it.
+            OptionError: The role does not exist.
+        """
+        for index, request in enumerate(self._requests.lazily(items, role, "dense")):
+            if isinstance(request, InputError):
+                request.index = index
+                raise request
+
     def embed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Embed items as one vector each.
 
@@ -123,7 +131,7 @@ class JinaEncoder:
             OptionError: The role does not exist.
             EngineError: The engine did not start, was closed or died.
         """
-        return self._stack(list(self._run(self._build_all(items, role, "dense"))))
+        return self._stack(list(self._run(self._requests.all(items, role, "dense"))))
 
     def embed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
         """Embed items as one vector a token, by the checkpoint's multi-vector head.
@@ -133,11 +141,11 @@ class JinaEncoder:
         Raises:
             CheckpointError: The checkpoint has no such head.
         """
-        return [_tokens(embedding) for embedding in self._run(self._build_all(items, role, "tokens"))]
+        return [_tokens(embedding) for embedding in self._run(self._requests.all(items, role, "tokens"))]
 
     def embed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
         """Return what `embed` and `embed_tokens` return, from one forward pass. For indexing."""
-        embeddings = list(self._run(self._build_all(items, role, "both")))
+        embeddings = list(self._run(self._requests.all(items, role, "both")))
         return self._stack(embeddings), [_tokens(embedding) for embedding in embeddings]
 
     def stream(self, items: Iterable[Item], *, role: Role) -> Generator[FloatArray]:
@@ -149,30 +157,30 @@ class JinaEncoder:
         Returns:
             An iterator of one L2-normalised vector an item, in order. *Shape:* ``(dimensions,)``, float32.
         """
-        return (_dense(embedding) for embedding in self._run(self._build_lazily(items, role, "dense")))
+        return (_dense(embedding) for embedding in self._run(self._requests.lazily(items, role, "dense")))
 
     def stream_tokens(self, items: Iterable[Item], *, role: Role) -> Generator[TokenVectors]:
         """Do as `stream`, with one vector a token."""
-        return (_tokens(embedding) for embedding in self._run(self._build_lazily(items, role, "tokens")))
+        return (_tokens(embedding) for embedding in self._run(self._requests.lazily(items, role, "tokens")))
 
     def stream_both(self, items: Iterable[Item], *, role: Role) -> Generator[tuple[FloatArray, TokenVectors]]:
         """Do as `stream`, with the dense vector and one vector a token."""
-        return (_both(embedding) for embedding in self._run(self._build_lazily(items, role, "both")))
+        return (
+            (_dense(embedding), _tokens(embedding))
+            for embedding in self._run(self._requests.lazily(items, role, "both"))
+        )
 
     async def aembed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Do as `embed`, without blocking the event loop. Cancelling stops the work."""
-        requests = await asyncio.to_thread(self._build_all, items, role, "dense")
-        return self._stack([embedding async for embedding in self._arun(_in_lots(requests))])
+        return self._stack(await self._answers(items, role, "dense"))
 
     async def aembed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
         """Do as `embed_tokens`, without blocking the event loop. Cancelling stops the work."""
-        requests = await asyncio.to_thread(self._build_all, items, role, "tokens")
-        return [_tokens(embedding) async for embedding in self._arun(_in_lots(requests))]
+        return [_tokens(embedding) for embedding in await self._answers(items, role, "tokens")]
 
     async def aembed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
         """Do as `embed_both`, without blocking the event loop. Cancelling stops the work."""
-        requests = await asyncio.to_thread(self._build_all, items, role, "both")
-        embeddings = [embedding async for embedding in self._arun(_in_lots(requests))]
+        embeddings = await self._answers(items, role, "both")
         return self._stack(embeddings), [_tokens(embedding) for embedding in embeddings]
 
     async def astream(self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role) -> AsyncGenerator[FloatArray]:
@@ -181,7 +189,7 @@ class JinaEncoder:
         A result is yielded as soon as it and those before it are there, also while the next item
         of an asynchronous iterable is awaited. A synchronous iterable is read in worker threads.
         """
-        async with aclosing(self._arun(self._build_async(items, role, "dense"))) as embeddings:
+        async with aclosing(self._arun(self._requests.lots(items, role, "dense"))) as embeddings:
             async for embedding in embeddings:
                 yield _dense(embedding)
 
@@ -189,7 +197,7 @@ class JinaEncoder:
         self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
     ) -> AsyncGenerator[TokenVectors]:
         """Do as `astream`, with one vector a token."""
-        async with aclosing(self._arun(self._build_async(items, role, "tokens"))) as embeddings:
+        async with aclosing(self._arun(self._requests.lots(items, role, "tokens"))) as embeddings:
             async for embedding in embeddings:
                 yield _tokens(embedding)
 
@@ -197,91 +205,39 @@ class JinaEncoder:
         self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
     ) -> AsyncGenerator[tuple[FloatArray, TokenVectors]]:
         """Do as `astream`, with the dense vector and one vector a token."""
-        async with aclosing(self._arun(self._build_async(items, role, "both"))) as embeddings:
+        async with aclosing(self._arun(self._requests.lots(items, role, "both"))) as embeddings:
             async for embedding in embeddings:
-                yield _both(embedding)
+                yield _dense(embedding), _tokens(embedding)
 
     @cached_property
-    def _prompts(self) -> PromptBuilder:
-        return PromptBuilder(
+    def _requests(self) -> RequestBuilder:
+        return RequestBuilder(
             self.engine.checkpoint,
             task=self.task,
+            dimensions=self._dimensions,
             max_tokens=self.engine.max_tokens,
             truncate=self._truncate,
             image_limits=self._image_limits,
         )
 
-    def _check_call(self, role: Role, output: Output) -> None:
-        check_choice("role", role, Role)
-        if output != "dense" and self.engine.checkpoint.token_dimensions is None:
-            raise CheckpointError(
-                f"{self.engine.checkpoint.model!r} has no multi-vector head, which token vectors need. Make a "
-                f"checkpoint that has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {self.task}; "
-                "or pass the engine projector=PATH of one that was made so."
-            )
-
-    def _build(self, item: Item, role: Role, output: Output) -> Request:
-        prompt = self._prompts.build(item, role)
-        return Request(prompt=prompt, task=self.task, output=output, dimensions=self._dimensions)
-
-    def _build_all(self, items: Sequence[Item], role: Role, output: Output) -> list[Request]:
-        self._check_call(role, output)
-        _check_plural(items)
-        requests = []
-        for index, item in enumerate(items):
-            try:
-                requests.append(self._build(item, role, output))
-            except InputError as error:
-                error.index = index
-                raise
-        return requests
-
-    def _build_lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | InputError]:
-        self._check_call(role, output)
-        _check_plural(items)
-        return (self._build_or_error(item, role, output) for item in items)
-
-    async def _build_async(
-        self, items: Iterable[Item] | AsyncIterable[Item], role: Role, output: Output
-    ) -> AsyncIterator[list[Request | InputError]]:
-        if isinstance(items, AsyncIterable):
-            self._check_call(role, output)
-            async for item in items:
-                yield [await asyncio.to_thread(self._build_or_error, item, role, output)]
-        else:
-            requests = self._build_lazily(items, role, output)
-            while lot := await asyncio.to_thread(lambda: list(islice(requests, _LOT))):
-                yield lot
-
-    def _build_or_error(self, item: Item, role: Role, output: Output) -> Request | InputError:
-        """Keep the error of a bad item as its result, so that it is raised when its turn comes."""
-        try:
-            return self._build(item, role, output)
-        except InputError as error:
-            return error
-
     def _run(self, requests: Iterable[Request | InputError]) -> Generator[Embedding]:
         return in_order(iter(requests), self._submit, self.engine.max_in_flight)
 
-    def _arun(self, lots: AsyncIterator[list[Request | InputError]]) -> AsyncGenerator[Embedding]:
+    def _arun(self, lots: AsyncIterator[Sequence[Request | InputError]]) -> AsyncGenerator[Embedding]:
         return in_order_async((self._submit(lot) async for lot in lots), self.engine.max_in_flight)
 
-    def _stack(self, embeddings: list[Embedding]) -> FloatArray:
-        vectors = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
-        for row, embedding in enumerate(embeddings):
-            vectors[row] = embedding.dense
-        return vectors
+    async def _answers(self, items: Sequence[Item], role: Role, output: Output) -> list[Embedding]:
+        return [embedding async for embedding in self._arun(self._requests.checked_lots(items, role, output))]
 
     def _submit(self, lot: Sequence[Request | InputError]) -> list[Future[Embedding]]:
         answers = iter(self.engine.submit([request for request in lot if isinstance(request, Request)]))
         return [next(answers) if isinstance(request, Request) else _failed(request) for request in lot]
 
-
-def _check_plural(items: object) -> None:
-    if isinstance(items, str | bytes) or not isinstance(items, Iterable) or hasattr(items, "read"):
-        raise ItemTypeError(
-            f"items must be an iterable of texts and images, got one {type(items).__name__}. For one item write [item]."
-        )
+    def _stack(self, embeddings: Sequence[Embedding]) -> FloatArray:
+        vectors = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
+        for row, embedding in enumerate(embeddings):
+            vectors[row] = embedding.dense
+        return vectors
 
 
 def _dense(embedding: Embedding) -> FloatArray:
@@ -294,16 +250,7 @@ def _tokens(embedding: Embedding) -> TokenVectors:
     return embedding.tokens
 
 
-def _both(embedding: Embedding) -> tuple[FloatArray, TokenVectors]:
-    return _dense(embedding), _tokens(embedding)
-
-
 def _failed(error: InputError) -> Future[Embedding]:
     future: Future[Embedding] = Future()
     future.set_exception(error)
     return future
-
-
-async def _in_lots(requests: list[Request]) -> AsyncIterator[list[Request | InputError]]:
-    for start in range(0, len(requests), _LOT):
-        yield [*requests[start : start + _LOT]]

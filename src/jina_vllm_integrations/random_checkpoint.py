@@ -79,7 +79,11 @@ def write_random_checkpoint(
         _write_model(unfinished, config, dtype=dtype, device=device, seed=seed)
         _write_projectors(unfinished, hidden_size=hidden_size, seed=seed)
         _write_processor(unfinished)
-        unfinished.replace(directory)
+        try:
+            unfinished.replace(directory)
+        except OSError:
+            if not directory.is_dir():  # another run was first, with equal weights
+                raise
     return directory
 
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import count
@@ -24,28 +22,23 @@ import numpy as np
 
 from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint
-from jina_vllm_integrations.engines.adapters import adapter_options, adapter_request
+from jina_vllm_integrations.engines.adapters import adapter_request
+from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
-from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError, OptionError
+from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError
 from jina_vllm_integrations.projectors import Projector, read_projectors
 from jina_vllm_integrations.prompts import check_choice
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
-from jina_vllm_integrations.vllm_plugin import ARCHITECTURE, STOCK_ARCHITECTURE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     import numpy.typing as npt
     from vllm import AsyncLLMEngine
 
-Pooling = Literal["engine", "client"]
 WireDtype = Literal["float32", "float16"]
-
-# What makes the vectors right, so not the caller's to choose: one pooling task an engine, every token's raw
-# state, nothing read from a prefix cache.
-_OWN_OPTIONS = {"runner": "pooling", "enable_prefix_caching": False}
-_RESERVED = {"model", "pooler_config", "convert", *_OWN_OPTIONS}
 
 _request_ids = count()
 
@@ -95,7 +88,7 @@ class InProcessEngine:
         if find_spec("vllm") is None:
             raise MissingExtraError("vllm", extra="gpu")
         if vllm_options:
-            _check_options(vllm_options)
+            check_options(vllm_options)
         self._model = str(model)
         self._pooling = pooling
         self._projector = projector
@@ -164,31 +157,7 @@ class InProcessEngine:
 
     @cached_property
     def _options(self) -> dict[str, Any]:
-        return {
-            "model": self._model,
-            "max_model_len": self.max_tokens,
-            "max_num_seqs": 256,
-            "limit_mm_per_prompt": {"image": 1, "video": 0},
-            # Pages seldom come twice: hashing and keeping their pixels would cost more than it saves.
-            "mm_processor_cache_gb": 0,
-            "disable_log_stats": True,
-            **(adapter_options(self.checkpoint.adapters) if self.checkpoint.adapters else {}),
-            **self._user_options,
-            **_OWN_OPTIONS,
-            "hf_overrides": self._overrides(),
-        }
-
-    def _overrides(self) -> dict[str, Any]:
-        """Choose the model class, and tell it where the multi-vector head is."""
-        overrides = {**self._user_options.get("hf_overrides", {})}
-        if self._pooling == "client":
-            return {**overrides, "architectures": [STOCK_ARCHITECTURE]}
-        checkpoint = self.checkpoint
-        if checkpoint.projector_file is not None:
-            overrides["jina_projectors"] = str(checkpoint.projector_file)
-            overrides["jina_tasks"] = list(checkpoint.tasks)
-            overrides["multi_vector_dim"] = checkpoint.token_dimensions
-        return {**overrides, "architectures": [ARCHITECTURE]}
+        return full_options(self.checkpoint, self._user_options, max_model_len=self.max_tokens, pooling=self._pooling)
 
     @cached_property
     def _projectors(self) -> dict[str, Projector]:
@@ -272,22 +241,3 @@ class InProcessEngine:
             dense, data = np.split(data, [request.dimensions or self.checkpoint.hidden_size])
             data = data.reshape(len(token_ids), -1)
         return Embedding(dense=dense, tokens=pooling.with_tokens(data, token_ids, special, grid))
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    if reserved := sorted(_RESERVED & options.keys()):
-        raise OptionError(
-            f"{', '.join(reserved)}: set by InProcessEngine itself, because the vectors depend on it. Leave it out."
-        )
-    from vllm import AsyncEngineArgs
-
-    length = options.get("max_model_len", 1)
-    if type(length) is not int or length < 1:
-        raise OptionError(f"max_model_len must be a positive whole number, got {length!r}. Texts are checked with it.")
-    if not isinstance(options.get("hf_overrides", {}), Mapping):
-        raise OptionError("hf_overrides must be a dict: this package reads it, too. Write the values out.")
-    known = {field.name for field in fields(AsyncEngineArgs)}
-    for name in options.keys() - known:
-        similar = get_close_matches(name, known, n=1)
-        hint = f"Did you mean {similar[0]!r}?" if similar else "See vLLM's engine arguments."
-        raise OptionError(f"the installed vLLM has no engine option {name!r}. {hint}")

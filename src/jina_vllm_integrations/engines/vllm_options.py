@@ -1,0 +1,85 @@
+"""vLLM's options: the caller's, and the ones that make the vectors right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal
+
+from jina_vllm_integrations.engines.adapters import adapter_options
+from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.vllm_plugin import ARCHITECTURE, STOCK_ARCHITECTURE
+
+if TYPE_CHECKING:
+    from jina_vllm_integrations.checkpoints import Checkpoint
+
+Pooling = Literal["engine", "client"]
+
+# Not the caller's to choose: one pooling task an engine, every token's raw state, nothing read from a prefix cache.
+_OWN_OPTIONS = {"runner": "pooling", "enable_prefix_caching": False}
+_RESERVED = {"model", "pooler_config", "convert", *_OWN_OPTIONS}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check a caller's options by name; vLLM checks the values when it starts.
+
+    Raises:
+        OptionError: The installed vLLM has no such option, or it is not the caller's to set.
+    """
+    if reserved := sorted(_RESERVED & options.keys()):
+        raise OptionError(
+            f"{', '.join(reserved)}: set by InProcessEngine itself, because the vectors depend on it. Leave it out."
+        )
+    from vllm import AsyncEngineArgs
+
+    length = options.get("max_model_len", 1)
+    if type(length) is not int or length < 1:
+        raise OptionError(f"max_model_len must be a positive whole number, got {length!r}. Texts are checked with it.")
+    if not isinstance(options.get("hf_overrides", {}), Mapping):
+        raise OptionError("hf_overrides must be a dict: this package reads it, too. Write the values out.")
+    known = {field.name for field in fields(AsyncEngineArgs)}
+    for name in options.keys() - known:
+        similar = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {similar[0]!r}?" if similar else "See vLLM's engine arguments."
+        raise OptionError(f"the installed vLLM has no engine option {name!r}. {hint}")
+
+
+def full_options(
+    checkpoint: Checkpoint, options: Mapping[str, Any], *, max_model_len: int, pooling: Pooling
+) -> dict[str, Any]:
+    """Return all options that an engine is started with.
+
+    Args:
+        checkpoint: What it serves.
+        options: The caller's, which replace the defaults here.
+        max_model_len: The longest prompt.
+        pooling: Where pooling runs.
+    """
+    return {
+        "model": checkpoint.model,
+        "max_model_len": max_model_len,
+        "max_num_seqs": 256,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        # Pages seldom come twice: hashing and keeping their pixels would cost more than it saves.
+        "mm_processor_cache_gb": 0,
+        "disable_log_stats": True,
+        **(adapter_options(checkpoint.adapters) if checkpoint.adapters else {}),
+        **options,
+        **_OWN_OPTIONS,
+        "hf_overrides": {**options.get("hf_overrides", {}), **_model_class(checkpoint, pooling)},
+    }
+
+
+def _model_class(checkpoint: Checkpoint, pooling: Pooling) -> dict[str, Any]:
+    """Choose the model class, and tell ours where the multi-vector head is."""
+    if pooling == "client":
+        return {"architectures": [STOCK_ARCHITECTURE]}
+    if checkpoint.projector_file is None:
+        return {"architectures": [ARCHITECTURE]}
+    return {
+        "architectures": [ARCHITECTURE],
+        "jina_projectors": str(checkpoint.projector_file),
+        "jina_tasks": list(checkpoint.tasks),
+        "multi_vector_dim": checkpoint.token_dimensions,
+    }

@@ -1,0 +1,127 @@
+"""From items to requests for an engine: all checked before the first is sent, or one by one as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError
+from jina_vllm_integrations.prompts import PromptBuilder, check_choice
+from jina_vllm_integrations.types import Item, Output, Request, Role, Task
+
+if TYPE_CHECKING:
+    from jina_vllm_integrations.checkpoints import Checkpoint
+    from jina_vllm_integrations.images import ImageLimits
+
+# How many requests are built at once beside an event loop: enough to hide the hop to a worker thread, few enough that
+# a slow iterable is not waited for.
+_LOT = 16
+
+
+class RequestBuilder:
+    """Builds an encoder's requests.
+
+    Args:
+        checkpoint: Whose tokenizer and limits apply.
+        task: Whose adapter, prefix and head apply.
+        dimensions: Matryoshka size of dense vectors; ``None`` for the full size.
+        max_tokens: The longest prompt that the engine takes.
+        truncate: Cut longer texts at their end, instead of raising.
+        image_limits: What an image may cost.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        task: Task,
+        dimensions: int | None,
+        max_tokens: int,
+        truncate: bool,
+        image_limits: ImageLimits,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._task = task
+        self._dimensions = dimensions
+        self._prompts = PromptBuilder(
+            checkpoint, task=task, max_tokens=max_tokens, truncate=truncate, image_limits=image_limits
+        )
+
+    def all(self, items: Iterable[Item], role: Role, output: Output) -> list[Request]:
+        """Build the requests of all items.
+
+        Raises:
+            InputError: An item cannot be embedded; ``index`` is its position.
+            OptionError: The role does not exist.
+            CheckpointError: The checkpoint cannot give this output.
+        """
+        self._check_call(role, output)
+        _check_plural(items)
+        requests = []
+        for index, item in enumerate(items):
+            try:
+                requests.append(self._build(item, role, output))
+            except InputError as error:
+                error.index = index
+                raise
+        return requests
+
+    def lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | InputError]:
+        """Build requests as they are taken. A bad item's error takes its place, to be raised when its turn comes.
+
+        Raises:
+            OptionError: The role does not exist.
+            CheckpointError: The checkpoint cannot give this output.
+        """
+        self._check_call(role, output)
+        _check_plural(items)
+        return (self._build_or_error(item, role, output) for item in items)
+
+    async def lots(
+        self, items: Iterable[Item] | AsyncIterable[Item], role: Role, output: Output
+    ) -> AsyncIterator[Sequence[Request | InputError]]:
+        """Do as `lazily` in worker threads, several requests at a time."""
+        if isinstance(items, AsyncIterable):
+            self._check_call(role, output)
+            async for item in items:
+                yield [await asyncio.to_thread(self._build_or_error, item, role, output)]
+        else:
+            requests = self.lazily(items, role, output)
+            while lot := await asyncio.to_thread(lambda: list(islice(requests, _LOT))):
+                yield lot
+
+    async def checked_lots(
+        self, items: Iterable[Item], role: Role, output: Output
+    ) -> AsyncIterator[Sequence[Request | InputError]]:
+        """Do as `all` in a worker thread, and hand the requests over several at a time."""
+        requests = await asyncio.to_thread(self.all, items, role, output)
+        for start in range(0, len(requests), _LOT):
+            yield requests[start : start + _LOT]
+
+    def _check_call(self, role: Role, output: Output) -> None:
+        check_choice("role", role, Role)
+        if output != "dense" and self._checkpoint.token_dimensions is None:
+            raise CheckpointError(
+                f"{self._checkpoint.model!r} has no multi-vector head, which token vectors need. Make a checkpoint "
+                f"that has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {self._task}; "
+                "or pass the engine projector=PATH of one that was made so."
+            )
+
+    def _build(self, item: Item, role: Role, output: Output) -> Request:
+        prompt = self._prompts.build(item, role)
+        return Request(prompt=prompt, task=self._task, output=output, dimensions=self._dimensions)
+
+    def _build_or_error(self, item: Item, role: Role, output: Output) -> Request | InputError:
+        try:
+            return self._build(item, role, output)
+        except InputError as error:
+            return error
+
+
+def _check_plural(items: object) -> None:
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable) or hasattr(items, "read"):
+        raise ItemTypeError(
+            f"items must be an iterable of texts and images, got one {type(items).__name__}. For one item write [item]."
+        )
