@@ -114,8 +114,8 @@ def test_text_file_named_png(encoder, tmp_path):
 def test_truncated_image_names_its_item(encoder, tmp_path):
     """Damage that only decoding shows still names the item."""
     whole = tmp_path / "whole.png"
-    Image.effect_noise((300, 300), 50).save(whole)
-    (tmp_path / "half.png").write_bytes(whole.read_bytes()[:20_000])
+    Image.effect_noise((200, 200), 50).save(whole)
+    (tmp_path / "half.png").write_bytes(whole.read_bytes()[:10_000])
     with pytest.raises(ImageFormatError, match="item 1: "):
         embed_second(encoder, tmp_path / "half.png")
 
@@ -141,9 +141,19 @@ def test_too_flat_for_the_processor(encoder, size):
         embed_second(encoder, Image.new("RGB", size))
 
 
-def test_just_not_too_flat(encoder):
+def test_an_image_of_more_tokens_than_the_engine_takes(engine):
+    """An image's tokens are counted before any work is sent, like a text's."""
+    page = Image.new("RGB", (600, 600))
+    with pytest.raises(
+        ImageSizeError, match=r"item 1: an image may have 100 tokens with its prompt, this one has 4\d\d"
+    ):
+        JinaEncoder(engine, task="retrieval").embed(["good", page], role="document")
+
+
+def test_just_not_too_flat():
     """Two hundred to one is still taken, on one row of cells."""
-    (tokens,) = encoder.embed_tokens([Image.new("RGB", (5600, 28))], role="document")
+    with FakeEngine() as roomy:
+        (tokens,) = JinaEncoder(roomy, task="retrieval").embed_tokens([Image.new("RGB", (5600, 28))], role="document")
     assert tokens.grid == (1, 200)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import multiprocessing
 import os
@@ -109,6 +110,44 @@ def test_closing_one_engine_leaves_the_callers_of_another_alone(make_vllm_engine
         with pytest.raises(EngineClosedError):
             closed.result(timeout=60)
         assert other.result(timeout=60) == 299
+
+
+def test_cancelling_a_call_aborts_its_requests_in_vllm(make_vllm_engine):
+    """White box: what a cancelled call had in flight leaves vLLM's own books, too."""
+
+    async def until_idle(llm):
+        while llm.output_processor.get_num_unfinished_requests():  # noqa: ASYNC110 - vLLM tells nobody
+            await asyncio.sleep(0)
+
+    with make_vllm_engine() as engine:
+        stream = encoder_of(engine).stream(itertools.repeat("x" * 1500), role="query")
+        next(stream)
+        runtime = engine._runtime
+        assert runtime._llm.output_processor.get_num_unfinished_requests() > 0
+        stream.close()
+        (idle,) = runtime.submit([lambda: until_idle(runtime._llm)])
+        idle.result(timeout=60)
+
+
+def test_a_loop_may_use_and_close_an_engine(checkpoint, vllm_engine):
+    """The asynchronous context manager closes the engine."""
+
+    async def use():
+        async with InProcessEngine(checkpoint, **ENGINE_OPTIONS) as engine:
+            encoder = encoder_of(engine)
+            vectors = await encoder.aembed(["a"], role="query")
+        with pytest.raises(EngineClosedError):
+            await encoder.aembed(["a"], role="query")
+        return vectors
+
+    assert asyncio.run(use()).shape == (1, 256)
+
+
+@pytest.mark.parametrize("name", ["architectures", "jina_projectors"])
+def test_overrides_that_decide_the_vectors_are_not_the_callers(checkpoint, name):
+    """hf_overrides cannot choose another model class behind the engine's back."""
+    with pytest.raises(OptionError, match=f"hf_overrides {name}: set by InProcessEngine itself"):
+        InProcessEngine(checkpoint, hf_overrides={name: "x"})
 
 
 def test_a_dropped_engine_lets_go_of_its_vllm(make_vllm_engine):

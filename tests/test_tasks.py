@@ -165,6 +165,19 @@ def test_a_head_from_elsewhere(headless, checkpoint, vllm_engine):
     np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=1e-6)
 
 
+def test_a_head_does_not_widen_the_tasks(repo, headless, tmp_path):
+    """A checkpoint of one task stays one of that task; a head of one task leaves dense vectors of others alone."""
+    code, text_matching = (prepare(repo, tmp_path / task, task=task) for task in ("code", "text-matching"))
+    every = prepare(repo, tmp_path / "all", all_tasks=True)
+    with pytest.raises(OptionError, match="the checkpoint serves the task 'code', got 'retrieval'"):
+        JinaEncoder(InProcessEngine(code, projector=every), task="retrieval")
+    with pytest.raises(CheckpointError, match=r"serves code, and .* lacks the head of code"):
+        JinaEncoder(InProcessEngine(code, projector=text_matching), task="code")
+    encoder = JinaEncoder(InProcessEngine(headless, projector=code, load_format="dummy"), task="retrieval")
+    with pytest.raises(CheckpointError, match="has the multi-vector head of code, not of retrieval"):
+        encoder.embed_tokens(["Guten Tag"], role="document")
+
+
 def test_a_head_that_does_not_fit(headless, tmp_path):
     """A head of another model is refused, and a path without one as well."""
     save_file({"code.weight": torch.zeros(128, 64), "code.bias": torch.zeros(128)}, tmp_path / "small.safetensors")

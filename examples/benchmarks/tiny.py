@@ -13,11 +13,12 @@ OPTIONS = {
     "max_model_len": 4096,
     "use_tqdm_on_load": False,
 }
-# What InProcessEngine sets by itself, for a bare vLLM to be the same engine.
+# What InProcessEngine sets by itself with pooling="client", for a bare vLLM to be the same engine.
 BARE_OPTIONS = {
     **OPTIONS,
     "model": CHECKPOINT,
     "runner": "pooling",
+    "hf_overrides": {"architectures": ["Qwen2_5_VLForConditionalGeneration"]},
     "enable_prefix_caching": False,
     "mm_processor_cache_gb": 0,
     "limit_mm_per_prompt": {"image": 1, "video": 0},

@@ -101,6 +101,7 @@ class Checkpoint:
         special: Ids of the tokens that frame an image.
         grid: How images become tokens.
         tasks: What the vectors may be for; empty where the checkpoint does not say.
+        token_tasks: The tasks that have a multi-vector head.
         token_dimensions: Size of a token vector; ``None`` for a checkpoint without a multi-vector head.
         projector_file: Where that head is.
         adapters: The LoRA adapter of each task, where they are not merged into the weights.
@@ -114,6 +115,7 @@ class Checkpoint:
     special: SpecialTokens
     grid: ImageGrid
     tasks: tuple[Task, ...] = ()
+    token_tasks: tuple[Task, ...] = ()
     token_dimensions: int | None = None
     projector_file: Path | None = None
     adapters: Mapping[Task, Path] = field(default_factory=dict)
@@ -184,8 +186,13 @@ class Checkpoint:
             raise CheckpointError(
                 f"projectors must map {self.hidden_size} values, those of {str(file)!r} do not. Use the same model's."
             )
-        tasks = cast("tuple[Task, ...]", tuple(projectors))
-        return replace(self, projector_file=file, token_dimensions=shape[0], tasks=tasks)
+        if missing := [task for task in self.tasks if task not in projectors]:
+            raise CheckpointError(
+                f"{self.model!r} serves {', '.join(self.tasks)}, and {str(file)!r} lacks the head of "
+                f"{', '.join(missing)}. Use projectors that were prepared for the same tasks."
+            )
+        heads = cast("tuple[Task, ...]", self.tasks or tuple(projectors))
+        return replace(self, projector_file=file, token_dimensions=shape[0], token_tasks=heads)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -247,6 +254,7 @@ def _heads(config: dict[str, Any], path: Path) -> dict[str, Any]:
     has_projectors = (path / PROJECTOR_FILE).is_file()
     return {
         "tasks": tasks,
+        "token_tasks": tasks if has_projectors else (),
         "token_dimensions": int(config["multi_vector_dim"]) if has_projectors else None,
         "projector_file": path.resolve() / PROJECTOR_FILE if has_projectors else None,
         "adapters": {task: path.resolve() / "adapters" / task for task in tasks if (path / "adapters" / task).is_dir()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 from contextlib import aclosing
 from functools import cached_property
@@ -114,6 +115,7 @@ class JinaEncoder:
         for index, request in enumerate(self._requests.lazily(items, role, "dense")):
             if isinstance(request, InputError):
                 request.index = index
+            if isinstance(request, Exception):
                 raise request
 
     def embed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
@@ -189,7 +191,7 @@ class JinaEncoder:
         A result is yielded as soon as it and those before it are there, also while the next item
         of an asynchronous iterable is awaited. A synchronous iterable is read in worker threads.
         """
-        async with aclosing(self._arun(self._requests.lots(items, role, "dense"))) as embeddings:
+        async with aclosing(self._arun((await self._loaded()).lots(items, role, "dense"))) as embeddings:
             async for embedding in embeddings:
                 yield _dense(embedding)
 
@@ -197,7 +199,7 @@ class JinaEncoder:
         self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
     ) -> AsyncGenerator[TokenVectors]:
         """Do as `astream`, with one vector a token."""
-        async with aclosing(self._arun(self._requests.lots(items, role, "tokens"))) as embeddings:
+        async with aclosing(self._arun((await self._loaded()).lots(items, role, "tokens"))) as embeddings:
             async for embedding in embeddings:
                 yield _tokens(embedding)
 
@@ -205,7 +207,7 @@ class JinaEncoder:
         self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
     ) -> AsyncGenerator[tuple[FloatArray, TokenVectors]]:
         """Do as `astream`, with the dense vector and one vector a token."""
-        async with aclosing(self._arun(self._requests.lots(items, role, "both"))) as embeddings:
+        async with aclosing(self._arun((await self._loaded()).lots(items, role, "both"))) as embeddings:
             async for embedding in embeddings:
                 yield _dense(embedding), _tokens(embedding)
 
@@ -220,16 +222,22 @@ class JinaEncoder:
             image_limits=self._image_limits,
         )
 
-    def _run(self, requests: Iterable[Request | InputError]) -> Generator[Embedding]:
+    def _run(self, requests: Iterable[Request | Exception]) -> Generator[Embedding]:
         return in_order(iter(requests), self._submit, self.engine.max_in_flight)
 
-    def _arun(self, lots: AsyncIterator[Sequence[Request | InputError]]) -> AsyncGenerator[Embedding]:
+    def _arun(self, lots: AsyncIterator[Sequence[Request | Exception]]) -> AsyncGenerator[Embedding]:
         return in_order_async((self._submit(lot) async for lot in lots), self.engine.max_in_flight)
 
     async def _answers(self, items: Sequence[Item], role: Role, output: Output) -> list[Embedding]:
-        return [embedding async for embedding in self._arun(self._requests.checked_lots(items, role, output))]
+        lots = (await self._loaded()).checked_lots(items, role, output)
+        return [embedding async for embedding in self._arun(lots)]
 
-    def _submit(self, lot: Sequence[Request | InputError]) -> list[Future[Embedding]]:
+    async def _loaded(self) -> RequestBuilder:
+        """Return `_requests`, which reads the tokenizer when it is first needed, off the event loop."""
+        builder: RequestBuilder = await asyncio.to_thread(lambda: self._requests)
+        return builder
+
+    def _submit(self, lot: Sequence[Request | Exception]) -> list[Future[Embedding]]:
         answers = iter(self.engine.submit([request for request in lot if isinstance(request, Request)]))
         return [next(answers) if isinstance(request, Request) else _failed(request) for request in lot]
 
@@ -250,7 +258,7 @@ def _tokens(embedding: Embedding) -> TokenVectors:
     return embedding.tokens
 
 
-def _failed(error: InputError) -> Future[Embedding]:
+def _failed(error: Exception) -> Future[Embedding]:
     future: Future[Embedding] = Future()
     future.set_exception(error)
     return future

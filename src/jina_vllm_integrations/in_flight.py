@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import count, islice
 from typing import TYPE_CHECKING, TypeVar
 
-from jina_vllm_integrations.errors import InputError
+from jina_vllm_integrations.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -43,7 +43,7 @@ def in_order(
     positions = count()
     try:
         while True:
-            lot = _next_lot(requests, min(_LOT, limit - len(window)))
+            lot = next_lot(requests, min(_LOT, limit - len(window)))
             window.extend(submit(lot))
             if not window:
                 return
@@ -91,7 +91,8 @@ async def in_order_async(lots: AsyncIterator[list[Future[Embedding]]], limit: in
                 waiting.cancel()
 
 
-def _next_lot(requests: Iterator[T], size: int) -> list[T]:
+def next_lot(requests: Iterator[T], size: int) -> list[T]:
+    """Return the next requests, up to a size, or those that come within a few milliseconds."""
     lot: list[T] = []
     deadline = time.monotonic() + _LOT_SECONDS
     for request in islice(requests, size):
@@ -107,4 +108,7 @@ def _naming(position: int) -> Generator[None]:
         yield
     except InputError as error:
         error.index = position
+        raise
+    except EngineError as error:
+        error.add_note(f"while item {position} was awaited")
         raise

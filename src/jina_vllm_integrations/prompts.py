@@ -13,6 +13,7 @@ from jina_vllm_integrations import images
 from jina_vllm_integrations.errors import (
     CheckpointError,
     EmptyTextError,
+    ImageSizeError,
     InputError,
     ItemTypeError,
     OptionError,
@@ -46,6 +47,17 @@ def text_prompt(text: str, *, role: Role, task: Task) -> str:
     """
     prefix = "Query" if role == "query" or task == "text-matching" else "Passage"
     return f"{prefix}: {text}"
+
+
+def check_image_length(grid: tuple[int, int], prompt: ImagePrompt, max_tokens: int) -> None:
+    """Raise `ImageSizeError` if an image's prompt is longer than the engine takes."""
+    rows, columns = grid
+    n_tokens = len(prompt.token_ids) - 1 + rows * columns  # the placeholder becomes one token a cell
+    if n_tokens > max_tokens:
+        raise ImageSizeError(
+            f"an image may have {max_tokens} tokens with its prompt, this one has {n_tokens}. Raise the engine's "
+            "max_model_len, or lower its mm_processor_kwargs={'max_pixels': ...}."
+        )
 
 
 class PromptBuilder:
@@ -121,9 +133,10 @@ class PromptBuilder:
 
     def _build_image(self, item: ImageInput) -> ImagePrompt:
         handle = images.inspect(item.source, self._image_limits)
+        prompt = ImagePrompt(token_ids=self._image_token_ids, image=handle)
         if handle.size is not None:
-            self._checkpoint.grid.of(*handle.size)
-        return ImagePrompt(token_ids=self._image_token_ids, image=handle)
+            check_image_length(self._checkpoint.grid.of(*handle.size), prompt, self._max_tokens)
+        return prompt
 
 
 def _check_text(text: object) -> None:

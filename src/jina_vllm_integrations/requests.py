@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError
+from jina_vllm_integrations.in_flight import next_lot
 from jina_vllm_integrations.prompts import PromptBuilder, check_choice
 from jina_vllm_integrations.types import Item, Output, Request, Role, Task
 
@@ -68,8 +68,11 @@ class RequestBuilder:
                 raise
         return requests
 
-    def lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | InputError]:
-        """Build requests as they are taken. A bad item's error takes its place, to be raised when its turn comes.
+    def lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | Exception]:
+        """Build requests as they are taken.
+
+        The error of a bad item, or of the iterable itself, takes the place of a request: it is raised when its turn
+        comes, after the results before it.
 
         Raises:
             OptionError: The role does not exist.
@@ -77,24 +80,25 @@ class RequestBuilder:
         """
         self._check_call(role, output)
         _check_plural(items)
-        return (self._build_or_error(item, role, output) for item in items)
+        return self._build_each(items, role, output)
 
     async def lots(
         self, items: Iterable[Item] | AsyncIterable[Item], role: Role, output: Output
-    ) -> AsyncIterator[Sequence[Request | InputError]]:
+    ) -> AsyncIterator[Sequence[Request | Exception]]:
         """Do as `lazily` in worker threads, several requests at a time."""
-        if isinstance(items, AsyncIterable):
-            self._check_call(role, output)
+        if not isinstance(items, AsyncIterable):
+            requests = self.lazily(items, role, output)
+            while lot := await asyncio.to_thread(next_lot, requests, _LOT):
+                yield lot
+            return
+        self._check_call(role, output)
+        try:
             async for item in items:
                 yield [await asyncio.to_thread(self._build_or_error, item, role, output)]
-        else:
-            requests = self.lazily(items, role, output)
-            while lot := await asyncio.to_thread(lambda: list(islice(requests, _LOT))):
-                yield lot
+        except Exception as error:  # noqa: BLE001 - the caller's own, raised in its turn
+            yield [error]
 
-    async def checked_lots(
-        self, items: Iterable[Item], role: Role, output: Output
-    ) -> AsyncIterator[Sequence[Request | InputError]]:
+    async def checked_lots(self, items: Iterable[Item], role: Role, output: Output) -> AsyncIterator[Sequence[Request]]:
         """Do as `all` in a worker thread, and hand the requests over several at a time."""
         requests = await asyncio.to_thread(self.all, items, role, output)
         for start in range(0, len(requests), _LOT):
@@ -102,16 +106,29 @@ class RequestBuilder:
 
     def _check_call(self, role: Role, output: Output) -> None:
         check_choice("role", role, Role)
-        if output != "dense" and self._checkpoint.token_dimensions is None:
+        if output == "dense" or self._task in self._checkpoint.token_tasks:
+            return
+        if self._checkpoint.token_tasks:
             raise CheckpointError(
-                f"{self._checkpoint.model!r} has no multi-vector head, which token vectors need. Make a checkpoint "
-                f"that has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {self._task}; "
-                "or pass the engine projector=PATH of one that was made so."
+                f"{self._checkpoint.model!r} has the multi-vector head of {', '.join(self._checkpoint.token_tasks)}, "
+                f"not of {self._task}. Pass the engine projector=PATH of one that was prepared for it."
             )
+        raise CheckpointError(
+            f"{self._checkpoint.model!r} has no multi-vector head, which token vectors need. Make a checkpoint that "
+            f"has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {self._task}; or pass the engine "
+            "projector=PATH of one that was made so."
+        )
 
     def _build(self, item: Item, role: Role, output: Output) -> Request:
         prompt = self._prompts.build(item, role)
         return Request(prompt=prompt, task=self._task, output=output, dimensions=self._dimensions)
+
+    def _build_each(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | Exception]:
+        try:
+            for item in items:
+                yield self._build_or_error(item, role, output)
+        except Exception as error:  # noqa: BLE001 - the caller's own, raised in its turn
+            yield error
 
     def _build_or_error(self, item: Item, role: Role, output: Output) -> Request | InputError:
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from jina_vllm_integrations.checkpoints import Checkpoint, ImageGrid, SpecialTok
 from jina_vllm_integrations.errors import EngineClosedError
 from jina_vllm_integrations.projectors import Projector
 from jina_vllm_integrations.random_checkpoint import byte_level_tokenizer
-from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
+from jina_vllm_integrations.types import Embedding, ImagePrompt, Request, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,16 +57,19 @@ class FakeEngine:
             bias=np.zeros(_TOKEN_DIMENSIONS, dtype=np.float32),
         )
         self._executor = ThreadPoolExecutor(thread_name_prefix="fake-engine")
+        self._lock = threading.Lock()
         self._closed = False
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
         """Start work and return at once. See `jina_vllm_integrations.encoder.Engine`."""
-        self._check_open()
-        return [self._executor.submit(self._compute, request) for request in requests]
+        with self._lock:
+            self._check_open()
+            return [self._executor.submit(self._compute, request) for request in requests]
 
     def close(self) -> None:
         """Stop. Waiting calls raise `EngineClosedError`."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._executor.shutdown()
 
     def __enter__(self) -> Self:
@@ -111,6 +115,7 @@ class _FakeCheckpoint(Checkpoint):
                 image_pad=ids["<|image_pad|>"],
             ),
             grid=ImageGrid(cell=28, min_pixels=3136, max_pixels=602112),
+            token_tasks=get_args(Task),
             token_dimensions=_TOKEN_DIMENSIONS,
         )
 

@@ -96,7 +96,7 @@ class Request:
     dimensions: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TokenVectors:
     """One item as one vector a token, for late interaction.
 
@@ -114,7 +114,7 @@ class TokenVectors:
     grid: tuple[int, int] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Embedding:
     """What an engine answers to a `Request`. The part that was not asked for is ``None``.
 

@@ -25,9 +25,9 @@ from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.engines.adapters import adapter_request
 from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
-from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError
+from jina_vllm_integrations.errors import EngineClosedError, EngineError, MissingExtraError
 from jina_vllm_integrations.projectors import Projector, read_projectors
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.prompts import check_choice, check_image_length
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class InProcessEngine:
         self._user_options = vllm_options
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lock = threading.Lock()
+        self._closing = threading.Lock()
         self._runtime: VLLMRuntime | None = None
         self._closed = False
 
@@ -144,16 +145,27 @@ class InProcessEngine:
         with self._lock:
             self._closed = True
             runtime = self._runtime
-        if runtime is not None and self._release.alive:
-            if runtime.is_ours:
-                runtime.submit([self._cancel_tasks])[0].result()
-            self._release()
+        with self._closing:  # whoever else closes waits until it is done
+            if runtime is not None and self._release.alive:
+                if runtime.is_ours:
+                    runtime.submit([self._cancel_tasks])[0].result()
+                self._release()
+
+    async def aclose(self) -> None:
+        """Do as `close`, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
     @cached_property
     def _options(self) -> dict[str, Any]:
@@ -205,6 +217,7 @@ class InProcessEngine:
         if isinstance(request.prompt, ImagePrompt):
             image = await asyncio.to_thread(request.prompt.image.load)
             grid = self.checkpoint.grid.of(*image.size)
+            check_image_length(grid, request.prompt, self.max_tokens)
             prompt = {"prompt_token_ids": prompt["prompt_token_ids"], "multi_modal_data": {"image": image}}
         parameters = PoolingParams(task="token_embed", use_activation=False, extra_kwargs=self._pooler_options(request))
         adapter = adapter_request(self.checkpoint.adapters, request.task)
@@ -232,6 +245,11 @@ class InProcessEngine:
     ) -> Embedding:
         special = self.checkpoint.special
         if self._pooling == "client":
+            if len(data) != len(token_ids):  # vLLM's first model runner, once it has preempted a chunked prompt
+                raise EngineError(
+                    f"vLLM returned {len(data)} states for {len(token_ids)} tokens. Embed the item again; give vLLM "
+                    "more KV cache (kv_cache_memory_bytes) to keep this from happening."
+                )
             projector = None if request.output == "dense" else self._projectors[request.task]
             return pooling.pool(data, token_ids, special, request, projector=projector, grid=grid)
         if request.output == "dense":
@@ -239,5 +257,6 @@ class InProcessEngine:
         dense = None
         if request.output == "both":  # one row, the dense vector first
             dense, data = np.split(data, [request.dimensions or self.checkpoint.hidden_size])
+            dense = dense.copy()  # not a view that keeps the token vectors alive
             data = data.reshape(len(token_ids), -1)
         return Embedding(dense=dense, tokens=pooling.with_tokens(data, token_ids, special, grid))

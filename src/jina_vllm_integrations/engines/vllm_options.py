@@ -19,6 +19,7 @@ Pooling = Literal["engine", "client"]
 # Not the caller's to choose: one pooling task an engine, every token's raw state, nothing read from a prefix cache.
 _OWN_OPTIONS = {"runner": "pooling", "enable_prefix_caching": False}
 _RESERVED = {"model", "pooler_config", "convert", *_OWN_OPTIONS}
+_RESERVED_OVERRIDES = {"architectures", "jina_projectors", "jina_tasks", "multi_vector_dim"}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -36,8 +37,13 @@ def check_options(options: Mapping[str, Any]) -> None:
     length = options.get("max_model_len", 1)
     if type(length) is not int or length < 1:
         raise OptionError(f"max_model_len must be a positive whole number, got {length!r}. Texts are checked with it.")
-    if not isinstance(options.get("hf_overrides", {}), Mapping):
+    overrides = options.get("hf_overrides", {})
+    if not isinstance(overrides, Mapping):
         raise OptionError("hf_overrides must be a dict: this package reads it, too. Write the values out.")
+    if reserved := sorted(_RESERVED_OVERRIDES & overrides.keys()):
+        raise OptionError(
+            f"hf_overrides {', '.join(reserved)}: set by InProcessEngine itself. See pooling= and projector=."
+        )
     known = {field.name for field in fields(AsyncEngineArgs)}
     for name in options.keys() - known:
         similar = get_close_matches(name, known, n=1)
@@ -80,6 +86,6 @@ def _model_class(checkpoint: Checkpoint, pooling: Pooling) -> dict[str, Any]:
     return {
         "architectures": [ARCHITECTURE],
         "jina_projectors": str(checkpoint.projector_file),
-        "jina_tasks": list(checkpoint.tasks),
+        "jina_tasks": list(checkpoint.token_tasks),
         "multi_vector_dim": checkpoint.token_dimensions,
     }

@@ -12,7 +12,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from jina_vllm_integrations.errors import EngineDiedError, EngineError, EngineStartError, JinaVLLMError
+from jina_vllm_integrations.errors import (
+    EngineClosedError,
+    EngineDiedError,
+    EngineError,
+    EngineStartError,
+    JinaVLLMError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -23,6 +29,8 @@ T = TypeVar("T")
 
 # A decoded page weighs ten thousand times a text. 64 pages are several of the engine's batches.
 _MAX_IMAGES_IN_FLIGHT = 64
+
+_DIED = "vLLM's process ended; its log says why. The next call starts another."
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +43,27 @@ class VLLMRuntime:
     """
 
     _shared: ClassVar[dict[str, VLLMRuntime]] = {}
-    _shared_lock: ClassVar[threading.Lock] = threading.Lock()
+    _stopping: ClassVar[dict[str, threading.Thread]] = {}
+    # Reentrant: the garbage collector may release an engine in the middle of acquiring another.
+    _shared_lock: ClassVar[threading.RLock] = threading.RLock()
 
-    def __init__(self, key: str, options: dict[str, Any], max_in_flight: int) -> None:
+    def __init__(
+        self, key: str, options: dict[str, Any], *, max_in_flight: int, predecessor: threading.Thread | None
+    ) -> None:
         self._key = key
         self._options = options
+        self._predecessor = predecessor
         self._slots = {"text": asyncio.Semaphore(max_in_flight), "image": asyncio.Semaphore(_MAX_IMAGES_IN_FLIGHT)}
         self._users = 0
         self._llm: AsyncLLMEngine | None = None
+        self._serving: set[asyncio.Task[Any]] = set()
         # Work belongs to the life of vLLM that it was submitted in: it fails with it and does not start the next.
         self._life = 0
-        self._failure: Callable[[], EngineError] = EngineDiedError
+        self._failure: Callable[[], EngineError] = partial(EngineDiedError, _DIED)
         self._stopped = False
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="jina-vllm", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="jina-vllm", daemon=True)
         self._thread.start()
 
     @classmethod
@@ -62,7 +76,10 @@ class VLLMRuntime:
         """
         key = json.dumps([os.getpid(), max_in_flight, options], sort_keys=True, default=repr)
         with cls._shared_lock:
-            runtime = cls._shared.get(key) or cls._shared.setdefault(key, cls(key, options, max_in_flight))
+            if key not in cls._shared:
+                predecessor = cls._stopping.pop(key, None)
+                cls._shared[key] = cls(key, options, max_in_flight=max_in_flight, predecessor=predecessor)
+            runtime = cls._shared[key]
             runtime._users += 1  # noqa: SLF001 - of this very class
             return runtime
 
@@ -73,6 +90,7 @@ class VLLMRuntime:
             if self._users:
                 return
             del self._shared[self._key]
+            self._stopping[self._key] = self._thread
         self._stop()
 
     @property
@@ -101,17 +119,6 @@ class VLLMRuntime:
         self._loop.call_soon_threadsafe(self._start_tasks, functions, futures)
         return futures
 
-    def _start_tasks(
-        self, functions: Sequence[Callable[[], Coroutine[Any, Any, T]]], futures: Sequence[Future[T]]
-    ) -> None:
-        for function, future in zip(functions, futures, strict=True):
-            task = self._loop.create_task(_settle(future, function))
-            future.add_done_callback(partial(self._cancel_with, task))
-
-    def _cancel_with(self, task: asyncio.Task[None], future: Future[Any]) -> None:
-        if future.cancelled() and not task.done():
-            self._loop.call_soon_threadsafe(task.cancel)
-
     async def serve(
         self, work: Callable[[AsyncLLMEngine], Awaitable[T]], *, slots: Literal["text", "image"], life: int
     ) -> T:
@@ -127,24 +134,36 @@ class VLLMRuntime:
             EngineDiedError: vLLM's process ended.
             EngineError: vLLM refused the work.
         """
+        task = asyncio.current_task()
+        assert task is not None
         async with self._slots[slots]:
             llm = self._llm_of(life)
+            self._serving.add(task)
             try:
                 return await work(llm)
+            except asyncio.CancelledError:
+                if task not in self._serving:  # vLLM died, and another task saw it first
+                    raise EngineDiedError(_DIED) from None
+                raise
             except JinaVLLMError:
                 raise
             except Exception as error:
-                if not llm.errored:
+                is_current = self._llm is llm
+                if is_current and not llm.errored:
                     raise EngineError(f"vLLM could not compute this item: {error}") from error
-                if llm is self._llm:
-                    self._discard(llm)
-                    self._fail(EngineDiedError, "vLLM's process ended; its log says why. The next call starts another.")
-                raise self._failure() from error
+                if is_current:
+                    self._bury(llm)
+                raise EngineDiedError(_DIED) from error
+            finally:
+                self._serving.discard(task)
 
     def _llm_of(self, life: int) -> AsyncLLMEngine:
         if life != self._life:
             raise self._failure()
         if self._llm is not None and self._llm.errored:
+            if self._serving:
+                self._bury(self._llm)
+                raise self._failure()
             logger.warning("vLLM's process ended while it was idle; starting another")
             self._discard(self._llm)
         if self._llm is None:
@@ -156,6 +175,8 @@ class VLLMRuntime:
         from vllm import AsyncEngineArgs, AsyncLLMEngine
         from vllm.config import PoolerConfig
 
+        if self._predecessor is not None:
+            self._predecessor.join()  # it may still hold the memory that this one needs
         # Raw states: where nothing of ours pools inside vLLM, the mean must not be over normalised tokens.
         pooler_config = PoolerConfig(task="token_embed", use_activation=False)
         try:
@@ -167,25 +188,52 @@ class VLLMRuntime:
         atexit.register(self._stop)
         return llm
 
+    def _bury(self, llm: AsyncLLMEngine) -> None:
+        """End a life: vLLM may tell only some of the waiting tasks that it died."""
+        self._fail(EngineDiedError, _DIED)
+        waiting, self._serving = self._serving, set()
+        for task in waiting - {asyncio.current_task()}:
+            task.cancel()
+        self._discard(llm)
+
     def _discard(self, llm: AsyncLLMEngine) -> None:
-        llm.shutdown()
         self._llm = None
+        llm.shutdown()
 
     def _fail(self, kind: type[EngineError], message: str) -> None:
         self._life += 1
         self._failure = partial(kind, message)
+
+    def _run_loop(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _start_tasks(
+        self, functions: Sequence[Callable[[], Coroutine[Any, Any, T]]], futures: Sequence[Future[T]]
+    ) -> None:
+        for function, future in zip(functions, futures, strict=True):
+            if self._stopped:
+                future.set_exception(EngineClosedError("the engine is being closed. Make another one."))
+            elif not future.cancelled():
+                task = self._loop.create_task(function())
+                task.add_done_callback(partial(_settle, future))
+                future.add_done_callback(partial(self._cancel_with, task))
+            else:
+                future.set_running_or_notify_cancel()
+
+    def _cancel_with(self, task: asyncio.Task[Any], future: Future[Any]) -> None:
+        if future.cancelled() and not task.done():
+            self._loop.call_soon_threadsafe(task.cancel)
 
     def _stop(self) -> None:
         if self._stopped or not self.is_ours:
             return
         self._stopped = True
         atexit.unregister(self._stop)
-        stopped = self.submit([self._shut_down])[0]
-        stopped.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
         # The garbage collector may call from the loop's own thread, which cannot wait for itself.
         if threading.current_thread() is not self._thread:
             self._thread.join()
-            self._loop.close()
 
     async def _shut_down(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -194,21 +242,20 @@ class VLLMRuntime:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._llm is not None:
             self._discard(self._llm)
+        self._loop.stop()
 
 
-async def _settle(future: Future[T], function: Callable[[], Coroutine[Any, Any, T]]) -> None:
-    """Put into a future what a coroutine comes to, unless the future was cancelled meanwhile."""
-    try:
-        result = await function()
-    except asyncio.CancelledError:
+def _settle(future: Future[T], task: asyncio.Task[T]) -> None:
+    """Put into a future what a task came to, unless the future was cancelled meanwhile."""
+    if task.cancelled():
         future.cancel()
-        raise
-    except BaseException as error:  # noqa: BLE001 - the caller's to handle
-        if future.set_running_or_notify_cancel():
-            future.set_exception(error)
+    error = None if task.cancelled() else task.exception()
+    if not future.set_running_or_notify_cancel():  # tells those who wait for several futures, as cancel() does not
+        return
+    if error is not None:
+        future.set_exception(error)
     else:
-        if future.set_running_or_notify_cancel():
-            future.set_result(result)
+        future.set_result(task.result())
 
 
 def _reason(error: Exception) -> str:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class JinaPooler(Pooler):
     """Answers each request of a batch with what it asked for in ``PoolingParams.extra_kwargs``.
 
-    - ``output``: ``"tokens"`` (the default, so that vLLM's own ``/pooling``, ``/score`` and ``/rerank`` work):
-      one unit vector a token, *shape* ``(n_tokens, token_dimensions)``; ``"dense"``: one unit vector, *shape*
-      ``(dimensions,)``; ``"both"``: the two from one forward pass, the dense vector before the flattened token
-      vectors in one row.
+    - ``output``: ``"tokens"`` (the default where there is a head, so that vLLM's own ``/pooling``, ``/score`` and
+      ``/rerank`` work): one unit vector a token, *shape* ``(n_tokens, token_dimensions)``; ``"dense"``: one unit
+      vector, *shape* ``(dimensions,)``; ``"both"``: the two from one forward pass, the dense vector before the
+      flattened token vectors in one row.
     - ``dimensions``: Matryoshka size of the dense vector.
     - ``task``: whose projector makes the token vectors; by default the first.
     - ``wire_dtype``: ``"float32"`` or ``"float16"``.
@@ -62,10 +62,12 @@ class JinaPooler(Pooler):
         """
         cursor = pooling_metadata.get_pooling_cursor()
         chunks = torch.split(hidden_states, cursor.num_scheduled_tokens_cpu.tolist())
+        started = (cursor.num_scheduled_tokens_cpu == cursor.seq_lens_cpu).tolist()
         finished = (pooling_metadata.prompt_lens == cursor.seq_lens_cpu).tolist()
         outputs: list[torch.Tensor | None] = []
-        for chunk, is_last, state, parameters, token_ids in zip(
+        for chunk, is_first, is_last, state, parameters, token_ids in zip(
             chunks,
+            started,
             finished,
             pooling_metadata.pooling_states,
             pooling_metadata.pooling_params,
@@ -73,6 +75,8 @@ class JinaPooler(Pooler):
             pooling_metadata.get_prompt_token_ids_cpu(),
             strict=True,
         ):
+            if is_first:
+                state.clean()  # chunks of before a preemption, which vLLM's first model runner keeps
             if not is_last:
                 # A chunk of a longer prompt. Its buffer is written again by the next step.
                 state.hidden_states_cache.append(chunk.clone())
@@ -86,7 +90,8 @@ class JinaPooler(Pooler):
     def _pool(self, states: torch.Tensor, token_ids: torch.Tensor, parameters: PoolingParams) -> torch.Tensor:
         """Return what one request asked for, in storage of its own."""
         options: dict[str, Any] = parameters.extra_kwargs or {}
-        output = options.get("output", "tokens")
+        # Without options, as in vLLM's warm-up: what the checkpoint can give.
+        output = options.get("output", "tokens" if len(self._projectors) else "dense")
         parts = []
         if output != "tokens":
             parts.append(self._dense(states, token_ids, options.get("dimensions")))

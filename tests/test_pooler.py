@@ -1,0 +1,77 @@
+"""The pooler by itself, in situations that vLLM makes only on a GPU or under pressure."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from vllm.v1.pool.metadata import PoolingStates
+
+from jina_vllm_integrations.vllm_plugin.pooler import JinaPooler
+
+HIDDEN, START, END = 8, 90, 91
+
+
+@pytest.fixture
+def projectors():
+    """Return the heads of two tasks."""
+    torch.manual_seed(0)
+    return nn.ModuleDict({"retrieval": nn.Linear(HIDDEN, 4), "code": nn.Linear(HIDDEN, 4)})
+
+
+def metadata(*requests):
+    """Return vLLM's metadata of requests: state, options, token ids, tokens in this step, tokens seen after it."""
+    states, options, ids, scheduled, seen = zip(*requests, strict=True)
+    cursor = SimpleNamespace(num_scheduled_tokens_cpu=torch.tensor(scheduled), seq_lens_cpu=torch.tensor(seen))
+    return SimpleNamespace(
+        prompt_lens=torch.tensor([len(row) for row in ids]),
+        pooling_states=states,
+        pooling_params=[SimpleNamespace(extra_kwargs=each) for each in options],
+        get_pooling_cursor=lambda: cursor,
+        get_prompt_token_ids_cpu=lambda: [torch.tensor(row) for row in ids],
+    )
+
+
+def pooled(pooler, states, *requests):
+    """Pool one step."""
+    with torch.inference_mode():
+        return pooler(states, metadata(*requests))
+
+
+@pytest.mark.parametrize("ids", [[0, 0, 0], [0]])
+def test_the_warm_up_of_a_checkpoint_without_a_head(ids):
+    """VLLM warms up on a GPU without options and with zeros for token ids, sometimes too few of them."""
+    pooler = JinaPooler(nn.ModuleDict(), vision_start=START, vision_end=END)
+    (vector,) = pooled(pooler, torch.ones(len(ids), HIDDEN), (PoolingStates(), None, ids, len(ids), len(ids)))
+    assert vector.shape == (HIDDEN,)
+
+
+def test_a_preempted_prompt_starts_again(projectors):
+    """Chunks of before a preemption do not count twice."""
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    states, ids, options = torch.randn(6, HIDDEN), [1, 2, 3, 4, 5, 6], {"output": "dense"}
+    (expected,) = pooled(pooler, states, (PoolingStates(), options, ids, 6, 6))
+    state = PoolingStates()
+    assert pooled(pooler, states[:4], (state, options, ids, 4, 4)) == [None]
+    (again,) = pooled(pooler, states, (state, options, ids, 6, 6))
+    torch.testing.assert_close(again, expected)
+
+
+def test_chunks_of_several_prompts_are_kept_apart(projectors):
+    """Two prompts whose chunks share steps come out as they would alone, whatever becomes of the step's buffer."""
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    states, ids = torch.randn(2, 6, HIDDEN), [1, START, 3, 4, END, 6]
+    options = [{"output": "dense", "dimensions": 4}, {"output": "both", "task": "code"}]
+    alone = [pooled(pooler, states[row], (PoolingStates(), options[row], ids, 6, 6))[0] for row in range(2)]
+    kept = [PoolingStates(), PoolingStates()]
+    buffer = torch.cat([states[0, :4], states[1, :2]])
+    first = pooled(pooler, buffer, (kept[0], options[0], ids, 4, 4), (kept[1], options[1], ids, 2, 2))
+    assert first == [None, None]
+    buffer.zero_()
+    buffer[:] = torch.cat([states[0, 4:], states[1, 2:]])
+    last = pooled(pooler, buffer, (kept[0], options[0], ids, 2, 6), (kept[1], options[1], ids, 4, 6))
+    buffer.zero_()
+    torch.testing.assert_close(last, alone)
+    assert not any(state.hidden_states_cache for state in kept)

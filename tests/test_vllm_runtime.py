@@ -1,0 +1,145 @@
+"""Interleavings of a runtime's life that a real vLLM shows too seldom: vLLM is a stub here, the rest is real."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import wait
+
+import pytest
+
+from jina_vllm_integrations import EngineClosedError, EngineDiedError
+from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
+
+
+class StubLLM:
+    """Stands for AsyncLLM: answers when it is told to, and dies without telling those who wait."""
+
+    def __init__(self):
+        self.errored = False
+        self.shut_down = threading.Event()
+        self.working = threading.Event()
+
+    async def work(self):
+        """Wait for ever, as a request does whose vLLM died silently."""
+        self.working.set()
+        await asyncio.Event().wait()
+
+    def shutdown(self):
+        """Note that it was asked to."""
+        self.shut_down.set()
+
+
+@pytest.fixture
+def llms(monkeypatch):
+    """Return the stubs in the order of their start."""
+    started = []
+
+    def start(self):
+        if self._predecessor is not None:
+            self._predecessor.join()
+        started.append(StubLLM())
+        return started[-1]
+
+    monkeypatch.setattr(VLLMRuntime, "_start", start)
+    return started
+
+
+@pytest.fixture
+def runtime(llms):
+    """Return a runtime of options that nothing else has."""
+    runtime = VLLMRuntime.acquire({"model": "stub"}, max_in_flight=4)
+    yield runtime
+    if not runtime._stopped:
+        runtime.release()
+
+
+def submit(runtime, work=StubLLM.work):
+    """Submit work as an engine does."""
+    life = runtime.life
+    (future,) = runtime.submit([lambda: runtime.serve(work, slots="text", life=life)])
+    return future
+
+
+async def answer(llm):
+    """Work that ends at once."""
+    return llm
+
+
+def test_a_death_that_a_new_request_sees_first_wakes_those_who_wait(runtime, llms):
+    """The waiting task, the one that noticed, and what was queued all hear of it; the next one starts another vLLM."""
+    submit(runtime, answer).result(timeout=60)
+    waiting = submit(runtime)
+    assert llms[0].working.wait(timeout=60)
+    llms[0].errored = True
+    noticing = submit(runtime, answer)
+    for future in (waiting, noticing):
+        with pytest.raises(EngineDiedError, match="The next call starts another"):
+            future.result(timeout=60)
+    assert llms[0].shut_down.is_set()
+    assert submit(runtime, answer).result(timeout=60) is llms[1]
+
+
+def test_a_death_while_nobody_waits_is_only_logged(runtime, llms, caplog):
+    """An idle vLLM that died is replaced, and the caller never knows."""
+    submit(runtime, answer).result(timeout=60)
+    llms[0].errored = True
+    assert submit(runtime, answer).result(timeout=60) is llms[1]
+    assert "ended while it was idle" in caplog.text
+
+
+def test_a_cancelled_future_is_done_for_those_who_wait_for_several(runtime):
+    """Cancelling wakes ``concurrent.futures.wait``, before and after the work has begun."""
+    begun, never = submit(runtime), submit(runtime, answer)
+    begun.cancel()
+    never.cancel()
+    assert not wait([begun, never], timeout=60).not_done
+
+
+def test_stopping_leaves_no_future_open(runtime):
+    """What is in work when the last user goes is done, and so is what comes too late."""
+    working = submit(runtime)
+    runtime.release()
+    assert not wait([working], timeout=60).not_done
+    runtime._start_tasks([lambda: answer(None)], [late := type(working)()])
+    with pytest.raises(EngineClosedError):
+        late.result(timeout=60)
+
+
+def test_the_next_vllm_waits_for_the_memory_of_the_last(runtime, llms):
+    """One of equal options starts only when the one before has ended, even if that was released by the collector."""
+    submit(runtime, answer).result(timeout=60)
+    runtime.submit([lambda: release_in_loop(runtime)])[0].result(timeout=60)
+    successor = VLLMRuntime.acquire({"model": "stub"}, max_in_flight=4)
+    assert submit(successor, answer).result(timeout=60) is llms[1]
+    assert llms[0].shut_down.is_set()
+    assert not runtime._thread.is_alive()
+    successor.release()
+
+
+async def release_in_loop(runtime):
+    """Release from the loop's own thread, which must not wait for itself."""
+    runtime.release()
+
+
+def test_the_collector_may_release_while_another_engine_is_acquired(llms, monkeypatch):
+    """A runtime dropped inside `acquire` does not deadlock with it."""
+    abandoned = VLLMRuntime.acquire({"model": "abandoned"}, max_in_flight=4)
+    make = VLLMRuntime.__init__
+
+    def make_and_collect(self, *args, **options):
+        make(self, *args, **options)
+        if not abandoned._stopped:
+            abandoned.release()
+            gc.collect()
+
+    monkeypatch.setattr(VLLMRuntime, "__init__", make_and_collect)
+    done = threading.Event()
+
+    def acquire():
+        VLLMRuntime.acquire({"model": "other"}, max_in_flight=4).release()
+        done.set()
+
+    threading.Thread(target=acquire, daemon=True).start()
+    assert done.wait(timeout=60)
