@@ -1,10 +1,11 @@
 """vLLM in this machine, used by any number of threads and coroutines at once.
 
 How callers meet vLLM was decided by trying it. One ``AsyncLLM`` on a private event loop was chosen over a
-thread that feeds and steps an ``LLMEngine``: with vLLM's engine in a process of its own it was no
-slower (``examples/benchmarks/results/engine_loop.json``), a blocked ``step()`` does not hold new requests back,
-and aborting, dead engines and data parallelism are vLLM's own code, which its server stands on,
-too. The price is that the engine is always a second process, which imports vLLM once more.
+thread that feeds and steps an ``LLMEngine``: with vLLM's engine in a process of its own both are equally fast on
+an idle machine (``examples/benchmarks/results/engine_loop.json``), a blocked ``step()`` does not hold new
+requests back, and aborting, dead engines and data parallelism are vLLM's own code, which its
+server stands on, too. The price is that the engine is always a second process, which imports
+vLLM once more.
 """
 
 from __future__ import annotations
