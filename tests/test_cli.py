@@ -19,8 +19,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from base_repo import write_base_repo
 from conftest import ENGINE_OPTIONS, MAX_TOKENS
 from jina_vllm_integrations import JinaEncoder, doctor
+from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.cli import main
 from jina_vllm_integrations.demo import SENTENCES, draw_pictures, format_demo, run_demo
 from jina_vllm_integrations.engines import in_process, vllm_runtime
@@ -490,3 +492,27 @@ def test_no_command(capsys):
         main([])
     assert caught.value.code == 2
     assert "required: COMMAND" in capsys.readouterr().err
+
+
+def test_prepare_makes_a_directory_that_can_be_served(tmp_path, capsys):
+    """The command makes a checkpoint of the base repository, says so, and does nothing the second time."""
+    repo, out = write_base_repo(tmp_path / "repo"), tmp_path / "out"
+    assert main(["prepare", str(repo), str(out), "--task", "code", "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{out} is ready for code\n"
+    assert Checkpoint.read(out).tasks == ("code",)
+    written = (out / "config.json").stat().st_mtime_ns
+    assert main(["prepare", str(repo), str(out), "--task", "code", "--quiet"]) == 0
+    assert (out / "config.json").stat().st_mtime_ns == written
+
+
+def test_prepare_says_what_is_wrong(tmp_path, capsys):
+    """Another repository, another task in the same place, or no task: each is a message, not a traceback."""
+    repo, out = write_base_repo(tmp_path / "repo"), tmp_path / "out"
+    assert main(["prepare", str(tmp_path), str(out), "--task", "code", "--quiet"]) == 2
+    assert "jina-vllm: " in capsys.readouterr().err
+    assert main(["prepare", str(repo), str(out), "--all-tasks", "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{out} is ready for all tasks\n"
+    assert main(["prepare", str(repo), str(out), "--task", "code", "--quiet"]) == 2
+    assert "differs in tasks" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["prepare", str(repo), str(out)])
