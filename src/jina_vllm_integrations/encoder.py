@@ -13,7 +13,7 @@ import numpy as np
 from jina_vllm_integrations.errors import InputError, OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.in_flight import in_order, in_order_async
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.prompts import PromptBuilder, check_choice
 from jina_vllm_integrations.requests import RequestBuilder
 from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
 
@@ -213,14 +213,14 @@ class JinaEncoder:
 
     @cached_property
     def _requests(self) -> RequestBuilder:
-        return RequestBuilder(
+        prompts = PromptBuilder(
             self.engine.checkpoint,
             task=self.task,
-            dimensions=self._dimensions,
             max_tokens=self.engine.max_tokens,
             truncate=self._truncate,
             image_limits=self._image_limits,
         )
+        return RequestBuilder(prompts, self.engine.checkpoint, task=self.task, dimensions=self._dimensions)
 
     def _run(self, requests: Iterable[Request | Exception]) -> Generator[Embedding]:
         return in_order(iter(requests), self._submit, self.engine.max_in_flight)

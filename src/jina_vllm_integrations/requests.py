@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError
 from jina_vllm_integrations.in_flight import next_lot
-from jina_vllm_integrations.prompts import PromptBuilder, check_choice
+from jina_vllm_integrations.prompts import check_choice
 from jina_vllm_integrations.types import Item, Output, Request, Role, Task
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.checkpoints import Checkpoint
-    from jina_vllm_integrations.images import ImageLimits
+    from jina_vllm_integrations.prompts import PromptBuilder
 
 # How many requests are built at once beside an event loop: enough to hide the hop to a worker thread, few enough that
 # a slow iterable is not waited for.
@@ -24,30 +24,17 @@ class RequestBuilder:
     """Builds an encoder's requests.
 
     Args:
-        checkpoint: Whose tokenizer and limits apply.
-        task: Whose adapter, prefix and head apply.
+        prompts: Checks the items.
+        checkpoint: Whose multi-vector heads there are.
+        task: Whose adapter and head apply.
         dimensions: Matryoshka size of dense vectors; ``None`` for the full size.
-        max_tokens: The longest prompt that the engine takes.
-        truncate: Cut longer texts at their end, instead of raising.
-        image_limits: What an image may cost.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        task: Task,
-        dimensions: int | None,
-        max_tokens: int,
-        truncate: bool,
-        image_limits: ImageLimits,
-    ) -> None:
+    def __init__(self, prompts: PromptBuilder, checkpoint: Checkpoint, *, task: Task, dimensions: int | None) -> None:
+        self._prompts = prompts
         self._checkpoint = checkpoint
         self._task = task
         self._dimensions = dimensions
-        self._prompts = PromptBuilder(
-            checkpoint, task=task, max_tokens=max_tokens, truncate=truncate, image_limits=image_limits
-        )
 
     def all(self, items: Iterable[Item], role: Role, output: Output) -> list[Request]:
         """Build the requests of all items.
