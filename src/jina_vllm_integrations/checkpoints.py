@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jina_vllm_integrations.errors import CheckpointError, ImageSizeError
 from jina_vllm_integrations.model_files import locate, read_json
-from jina_vllm_integrations.projectors import PROJECTOR_FILE, read_projectors
+from jina_vllm_integrations.projectors import PROJECTOR_FILE, projector_file, read_projectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -179,7 +179,7 @@ class Checkpoint:
         Raises:
             CheckpointError: There are none, or they do not fit this model.
         """
-        file = (Path(path) / PROJECTOR_FILE if Path(path).is_dir() else Path(path)).resolve()
+        file = projector_file(path).resolve()
         projectors = read_projectors(file)
         shapes = {projector.weight.shape for projector in projectors.values()}
         if len(shapes) != 1 or (shape := shapes.pop())[1] != self.hidden_size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from jina_vllm_integrations.errors import InputError, OptionError
+from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.in_flight import in_order, in_order_async
 from jina_vllm_integrations.prompts import PromptBuilder, check_choice
@@ -112,11 +112,8 @@ class JinaEncoder:
             InputError: An item cannot be embedded; ``index`` names it.
             OptionError: The role does not exist.
         """
-        for index, request in enumerate(self._requests.lazily(items, role, "dense")):
-            if isinstance(request, InputError):
-                request.index = index
-            if isinstance(request, Exception):
-                raise request
+        for _ in self._requests.checked(items, role, "dense"):
+            pass
 
     def embed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Embed items as one vector each.

@@ -38,6 +38,11 @@ class Projector:
         return projected
 
 
+def projector_file(path: str | os.PathLike[str]) -> Path:
+    """Return the file of projectors that a path means: the one in a prepared checkpoint's directory, or itself."""
+    return Path(path) / PROJECTOR_FILE if Path(path).is_dir() else Path(path)
+
+
 def read_projectors(path: str | os.PathLike[str]) -> dict[str, Projector]:
     """Read the heads of a prepared checkpoint, by task.
 
@@ -50,7 +55,7 @@ def read_projectors(path: str | os.PathLike[str]) -> dict[str, Projector]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    file = Path(path) / PROJECTOR_FILE if Path(path).is_dir() else Path(path)
+    file = projector_file(path)
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:

@@ -77,8 +77,8 @@ class PromptBuilder:
         *,
         task: Task,
         max_tokens: int,
-        truncate: bool = False,
-        image_limits: images.ImageLimits = images.ImageLimits(),
+        truncate: bool,
+        image_limits: images.ImageLimits,
     ) -> None:
         self._checkpoint = checkpoint
         self._task = task

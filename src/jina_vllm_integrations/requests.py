@@ -37,23 +37,23 @@ class RequestBuilder:
         self._dimensions = dimensions
 
     def all(self, items: Iterable[Item], role: Role, output: Output) -> list[Request]:
-        """Build the requests of all items.
+        """Build the requests of all items. Errors are those of `checked`."""
+        return list(self.checked(items, role, output))
+
+    def checked(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request]:
+        """Build requests as they are taken, and stop at the first bad item.
 
         Raises:
             InputError: An item cannot be embedded; ``index`` is its position.
             OptionError: The role does not exist.
             CheckpointError: The checkpoint cannot give this output.
         """
-        self._check_call(role, output)
-        _check_plural(items)
-        requests = []
-        for index, item in enumerate(items):
-            try:
-                requests.append(self._build(item, role, output))
-            except InputError as error:
-                error.index = index
-                raise
-        return requests
+        for index, request in enumerate(self.lazily(items, role, output)):
+            if isinstance(request, InputError):
+                request.index = index
+            if isinstance(request, Exception):
+                raise request
+            yield request
 
     def lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | Exception]:
         """Build requests as they are taken.
@@ -106,10 +106,6 @@ class RequestBuilder:
             "projector=PATH of one that was made so."
         )
 
-    def _build(self, item: Item, role: Role, output: Output) -> Request:
-        prompt = self._prompts.build(item, role)
-        return Request(prompt=prompt, task=self._task, output=output, dimensions=self._dimensions)
-
     def _build_each(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | Exception]:
         try:
             for item in items:
@@ -119,9 +115,10 @@ class RequestBuilder:
 
     def _build_or_error(self, item: Item, role: Role, output: Output) -> Request | InputError:
         try:
-            return self._build(item, role, output)
+            prompt = self._prompts.build(item, role)
         except InputError as error:
             return error
+        return Request(prompt=prompt, task=self._task, output=output, dimensions=self._dimensions)
 
 
 def _check_plural(items: object) -> None:
