@@ -7,10 +7,7 @@ import itertools
 import json
 import logging
 import os
-import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -24,7 +21,6 @@ from conftest import ENGINE_OPTIONS, MAX_TOKENS
 from jina_vllm_integrations import JinaEncoder, doctor
 from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.cli import main
-from jina_vllm_integrations.demo import SENTENCES, draw_pictures, format_demo, run_demo
 from jina_vllm_integrations.engines import in_process, vllm_runtime
 from jina_vllm_integrations.sources import Source
 from jina_vllm_integrations.testing import FakeEngine
@@ -389,77 +385,6 @@ def test_logging_is_as_it_was(folder, fake):
     before = list(logging.getLogger("jina_vllm_integrations").handlers)
     main(["embed", "in", *CHOSEN, "-o", "out.npy"])
     assert logging.getLogger("jina_vllm_integrations").handlers == before
-
-
-def test_the_demo_in_a_fresh_process(tmp_path):
-    """The first thing that a new user does: it works, explains itself, fits a terminal and says nothing odd."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VLLM_", "TORCH_"))}
-    process = subprocess.run(
-        [Path(sys.executable).with_name("jina-vllm"), "demo"],
-        env={**environment, "XDG_CACHE_HOME": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    lines = process.stdout.splitlines()
-    assert "weights are RANDOM" in lines[1]
-    assert "10 documents -> dense vectors (10, 256), float32, and one vector a token:" in lines
-    table = [line.split() for line in lines if re.match(r" ?\d+ (de|en|ja|png): ", line)]
-    cosines = np.array([row[-10:] for row in table], dtype=float)
-    np.testing.assert_array_equal(np.diag(cosines), np.ones(10))
-    np.testing.assert_array_equal(cosines, cosines.T)
-    assert sum(line.startswith("Search: ") for line in lines) == 3
-    pictures = tmp_path / "jina-vllm-integrations" / "demo-pictures"
-    assert lines[-1] == f"The pictures are in {pictures}"
-    assert len(list(pictures.glob("*.png"))) == 4
-    assert max(len(line) for line in lines[:-1]) <= 80
-    # Where Triton is installed without a CPU part, vLLM says so before its own logging can be told to be quiet.
-    noise = [line for line in process.stderr.splitlines() if not line.startswith("Triton is installed, but")]
-    assert noise == []
-
-
-def test_the_demo_with_a_shorter_vector(tmp_path):
-    """The demo tells the true shapes: token vectors have a size of their own."""
-    with FakeEngine() as engine:
-        encoder = JinaEncoder(engine, task="retrieval", dimensions=16)
-        text = format_demo(run_demo(encoder, draw_pictures(tmp_path)))
-        (tokens,) = encoder.embed_tokens([SENTENCES["de: train"]], role="document")
-    assert "10 documents -> dense vectors (10, 16), float32" in text
-    assert f"  de: train        {tokens.vectors.shape}" in text.splitlines()
-
-
-def test_the_pictures_show_something_and_nothing_is_cut_off(tmp_path):
-    """Each picture is its own, in colour or ink, inside a white margin."""
-    pictures = [np.asarray(Image.open(path)) for path in draw_pictures(tmp_path).values()]
-    for picture in pictures:
-        assert picture.shape == (224, 320, 3)
-        assert (picture != 255).any(axis=2).mean() > 0.01
-        inner = picture[16:-16, 16:-16]
-        assert (picture == 255).sum() - (inner == 255).sum() == picture.size - inner.size
-    assert len({picture.tobytes() for picture in pictures}) == 4
-
-
-def test_the_demo_without_vllm(tmp_path, monkeypatch, capsys):
-    """Who installed the core alone is told what to install."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(in_process, "find_spec", lambda name: None)
-    assert main(["demo"]) == 2
-    assert (
-        "'vllm' is not installed. Install it with: pip install 'jina-vllm-integrations[gpu]'" in capsys.readouterr().err
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_in_the_way_of_the_pictures(tmp_path, monkeypatch, capsys, no_start):
-    """What the operating system refuses is a message, not a traceback."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "file").touch()
-    assert main(["demo", "--pictures", str(tmp_path / "file")]) == 2
-    *_, last = capsys.readouterr().err.splitlines()
-    assert last == f"jina-vllm: [Errno 17] File exists: '{tmp_path / 'file'}'"
 
 
 def test_the_doctor_tells_problems_by_its_status(monkeypatch, capsys, tmp_path):

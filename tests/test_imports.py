@@ -20,7 +20,7 @@ LAYERS = (
     {"types", "errors"},
     {"images", "model_files", "projectors", "in_flight"},
     {"checkpoints"},
-    {"prompts", "spans", "pooling", "random_checkpoint"},
+    {"prompts", "spans", "pooling", "scoring", "random_checkpoint"},
     {"requests", "vllm_plugin"},
     {"encoder"},
     {"engines", "testing", "preparation"},
@@ -80,9 +80,10 @@ def test_no_module_imports_an_engine_or_a_framework_when_it_is_imported(room, pa
     assert not heavy & {name.split(".")[0] for name in imports_of(path, only_at_import=True)}
 
 
-def test_importing_the_package_loads_nothing():
-    """The package's own import loads no engine, no framework, not even NumPy."""
-    script = f"import sys, json, {PACKAGE}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.demo"])
+def test_importing_the_package_loads_nothing(module):
+    """The package's own import, and the demo's, load no engine, no framework, not even NumPy."""
+    script = f"import sys, json, {module}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not HEAVY & set(json.loads(finished.stdout))
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from jina_vllm_integrations.demo import demo_checkpoint
+import hashlib
+from pathlib import Path
 
-CHECKPOINT = str(demo_checkpoint())
+from jina_vllm_integrations import random_checkpoint
+
+_DIGEST = hashlib.sha256(Path(random_checkpoint.__file__).read_bytes()).hexdigest()[:12]
+_CACHE = Path(__file__).parents[2] / ".cache"
+CHECKPOINT = str(random_checkpoint.write_random_checkpoint(_CACHE / f"random-checkpoint-{_DIGEST}"))
 OPTIONS = {
     "dtype": "float32",
     "enforce_eager": True,

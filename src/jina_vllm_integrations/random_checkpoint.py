@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from jina_vllm_integrations.model_files import read_json, write_json
 from jina_vllm_integrations.projectors import PROJECTOR_FILE
 from jina_vllm_integrations.types import Task
 
@@ -74,11 +74,12 @@ def write_random_checkpoint(
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         unfinished = Path(scratch) / directory.name
         unfinished.mkdir()
-        _write_tokenizer(unfinished)
-        config = _config(hidden_size, text_config, vision_config)
+        tokenizer = byte_level_tokenizer()
+        write_tokenizer(unfinished, tokenizer)
+        config = model_config(tokenizer, hidden_size=hidden_size, text=text_config, vision=vision_config)
         _write_model(unfinished, config, dtype=dtype, device=device, seed=seed)
         _write_projectors(unfinished, hidden_size=hidden_size, seed=seed)
-        _write_processor(unfinished)
+        write_processor(unfinished)
         try:
             unfinished.replace(directory)
         except OSError:
@@ -97,14 +98,6 @@ def byte_level_tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
     return tokenizer
-
-
-def _write_tokenizer(directory: Path) -> None:
-    byte_level_tokenizer().save(str(directory / "tokenizer.json"))
-    _write_json(
-        directory / "tokenizer_config.json",
-        {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
-    )
 
 
 def _write_model(directory: Path, config: Any, *, dtype: str, device: str, seed: int) -> None:
@@ -127,10 +120,10 @@ def _write_model(directory: Path, config: Any, *, dtype: str, device: str, seed:
     model.save_pretrained(directory)
     hidden_size = config.get_text_config().hidden_size
     config_file = directory / "config.json"
-    _write_json(
+    write_json(
         config_file,
         {
-            **json.loads(config_file.read_text()),
+            **read_json(config_file),
             "architectures": ["JinaEmbeddingsV4ForVLLM"],
             "matryoshka_dimensions": [hidden_size // 4, hidden_size // 2, hidden_size],
             "multi_vector_dim": _TOKEN_DIMENSIONS,
@@ -152,12 +145,26 @@ def _write_projectors(directory: Path, *, hidden_size: int, seed: int) -> None:
     save_file(tensors, directory / PROJECTOR_FILE)
 
 
-def _config(hidden_size: int, text: Mapping[str, Any], vision: Mapping[str, Any]) -> Any:
+def model_config(
+    tokenizer: Tokenizer,
+    *,
+    hidden_size: int,
+    text: Mapping[str, Any] = MappingProxyType({}),
+    vision: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """Return a small ``Qwen2_5_VLConfig``.
+
+    Args:
+        tokenizer: Knows `SPECIAL_TOKENS`.
+        hidden_size: Size of the dense vectors.
+        text: Values that replace the language model's.
+        vision: Values that replace the vision encoder's.
+    """
     from transformers import Qwen2_5_VLConfig
 
-    ids = byte_level_tokenizer().get_vocab()
+    ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
     text_config = {
-        "vocab_size": len(ids) + 2,
+        "vocab_size": tokenizer.get_vocab_size() + 2,
         "hidden_size": hidden_size,
         "intermediate_size": 2 * hidden_size,
         "num_hidden_layers": 2,
@@ -197,9 +204,18 @@ def _config(hidden_size: int, text: Mapping[str, Any], vision: Mapping[str, Any]
     )
 
 
-def _write_processor(directory: Path) -> None:
+def write_tokenizer(directory: Path, tokenizer: Tokenizer) -> None:
+    """Write a tokenizer as vLLM loads it."""
+    tokenizer.save(str(directory / "tokenizer.json"))
+    write_json(
+        directory / "tokenizer_config.json",
+        {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+    )
+
+
+def write_processor(directory: Path, *, max_pixels: int = 602112) -> None:
     """Write the image processor's settings: Qwen2-VL's, with the pixel limits of jina-embeddings-v4."""
-    _write_json(
+    write_json(
         directory / "preprocessor_config.json",
         {
             "image_processor_type": "Qwen2VLImageProcessor",
@@ -208,7 +224,7 @@ def _write_processor(directory: Path) -> None:
             "merge_size": _MERGE_SIZE,
             "temporal_patch_size": 2,
             "min_pixels": 3136,
-            "max_pixels": 602112,
+            "max_pixels": max_pixels,
             "do_convert_rgb": True,
             "do_normalize": True,
             "do_rescale": True,
@@ -219,7 +235,3 @@ def _write_processor(directory: Path) -> None:
             "rescale_factor": 1 / 255,
         },
     )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
