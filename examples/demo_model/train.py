@@ -24,7 +24,7 @@ from batches import WORDS, Batch, Steps, Texts, to_device
 from losses import contrast, dense_scores, late_scores
 from model import Miniature, dense_vectors
 from repository import HIDDEN_SIZE, small_config, train_tokenizer, write_repository
-from search_sets import ndcg, search_set
+from search_sets import SET_NAMES, ndcg, search_set
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -116,19 +116,25 @@ def main() -> None:
             _say({"step": step, "seconds": round(time.monotonic() - began), **log})
         step += 1
         if step % options.validate == 0:
-            _say({"step": step, "validation": validate(trainee.model, tokenizer)})
+            _say({"step": step, "validation": validate(trainee.model, tokenizer, options.validation_size)})
     seconds = time.monotonic() - began
     state = {"trainee": trainee.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
     torch.save(state, options.state)
     write_repository(options.out, trainee.model, config, tokenizer)
-    _say({"step": step, "seconds": round(seconds), "validation": validate(trainee.model, tokenizer)})
+    _say(
+        {
+            "step": step,
+            "seconds": round(seconds),
+            "validation": validate(trainee.model, tokenizer, options.validation_size),
+        }
+    )
 
 
 @torch.inference_mode()
-def validate(model: Miniature, tokenizer: Tokenizer, size: int = 200) -> dict[str, float]:
+def validate(model: Miniature, tokenizer: Tokenizer, size: int) -> dict[str, float]:
     """Return nDCG@5 on small sets of the validation data, dense and by late interaction."""
     found = {}
-    for name in ("scenes", "pages", "page texts", "captions", "snippets"):
+    for name in SET_NAMES:
         chosen = search_set(name, "validation", size=size)
         dense, late = _score(model, tokenizer, chosen)
         found[name] = ndcg(dense, chosen.languages)["all"]
@@ -228,6 +234,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=Path("training.pt"), help="what going on needs")
     parser.add_argument("--every", type=int, default=50, help="steps between two reports")
     parser.add_argument("--validate", type=int, default=1000, help="steps between two validations")
+    parser.add_argument("--validation-size", type=int, default=200, help="queries and documents a validation set")
     return parser.parse_args()
 
 
