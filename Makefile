@@ -1,8 +1,11 @@
-.PHONY: demo test lint types clean environment
+.PHONY: demo eval test lint types clean environment
 PYTHON ?= python3
 
 demo: environment
 	.venv/bin/jina-vllm demo
+
+eval: environment
+	.venv/bin/python examples/demo_model/evaluate.py
 
 test: environment
 	.venv/bin/python -m pytest

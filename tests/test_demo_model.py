@@ -185,11 +185,10 @@ def test_it_retrieves(engine, name, task, dense, late):
     ("name", "task"), [("scenes", "retrieval"), ("captions", "text-matching"), ("snippets", "code")]
 )
 def test_each_task_is_best_at_its_own(engine, name, task):
-    """No other adapter comes near on a task's own test set."""
-    own, _ = qualities(engine, name, task)
+    """No other adapter does as well on a task's own test set, dense and by late interaction taken together."""
+    own = sum(figures["all"] for figures in qualities(engine, name, task))
     for other in set(get_args(Task)) - {task}:
-        theirs, _ = qualities(engine, name, other)
-        assert own["all"] > theirs["all"]
+        assert own > sum(figures["all"] for figures in qualities(engine, name, other))
 
 
 def test_a_quarter_of_the_dimensions_searches_nearly_as_well(engine):
