@@ -353,7 +353,8 @@ def test_the_demo_in_a_fresh_process(cache, tmp_path, caplog):
     assert "TOY" in lines[0]
     pictures = f"The pictures are in {demo_corpus().documents[0].path.parent}"
     assert pictures in lines
-    assert re.fullmatch(r"Right picture first: dense \d+ of 48, late interaction \d+ of 48 queries\.", lines[-1])
+    right = re.fullmatch(r"Right picture first: dense (\d+) of 48, late interaction (\d+) of 48 queries\.", lines[-1])
+    assert min(map(int, right.groups())) >= 44  # all 48 when it was written
     assert sum(line.startswith("The first ") for line in lines) == 3
     assert max(columns(line) for line in lines if line != pictures) <= 80
     # Where Triton is installed without a CPU part, vLLM says so before its own logging can be told to be quiet.

@@ -10,5 +10,5 @@ _TENTHS: tuple[Split, ...] = ("validation", "test", *("train",) * 8)
 
 
 def split_of(line: str) -> Split:
-    """Return the part that a line belongs to: an eighth as many go to each of the others as to ``"train"``."""
+    """Return the part that a line belongs to: eight in ten are for training, one is for each of the others."""
     return _TENTHS[hashlib.sha256(line.encode()).digest()[0] % len(_TENTHS)]
