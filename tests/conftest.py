@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # vLLM's worker shares a process with its engine, which halves a start; the engine itself stays a process of its own.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -16,6 +17,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from jina_vllm_integrations import InProcessEngine, JinaEncoder, random_checkpoint
 from jina_vllm_integrations.testing import FakeEngine
+
+# No test depends on speed, and each run tries the same examples.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 MAX_TOKENS = 2048
 ENGINE_OPTIONS = {

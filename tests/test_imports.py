@@ -18,7 +18,7 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 # A module imports from its own layer and those above it.
 LAYERS = (
     {"types", "errors"},
-    {"images", "model_files", "projectors", "in_flight"},
+    {"images", "model_files", "projectors", "in_flight", "quantization"},
     {"checkpoints"},
     {"prompts", "spans", "pooling", "scoring", "random_checkpoint"},
     {"requests", "vllm_plugin"},
@@ -28,6 +28,7 @@ LAYERS = (
     {"cli"},
 )
 HEAVY = {"vllm", "torch", "torchvision", "transformers", "langchain_core", "llama_index", "numpy", "PIL", "tokenizers"}
+HEAVY |= {"numba", "qdrant_client", "scipy"}
 
 
 def modules():

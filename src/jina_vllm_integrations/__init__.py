@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from jina_vllm_integrations.images import ImageLimits
     from jina_vllm_integrations.preparation import prepare
-    from jina_vllm_integrations.types import ImageInput, TextInput, TokenVectors
+    from jina_vllm_integrations.types import Alignment, Hit, ImageInput, Ranked, TextInput, TokenVectors
 
 # Where each public name lives. It is imported when it is first asked for: importing this package costs nothing.
 _HOMES = {
@@ -58,11 +58,12 @@ _HOMES = {
     ),
     "images": ("ImageLimits",),
     "preparation": ("prepare",),
-    "types": ("ImageInput", "TextInput", "TokenVectors"),
+    "types": ("Alignment", "Hit", "ImageInput", "Ranked", "TextInput", "TokenVectors"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Alignment",
     "CheckpointError",
     "EmptyTextError",
     "Engine",
@@ -70,6 +71,7 @@ __all__ = [
     "EngineDiedError",
     "EngineError",
     "EngineStartError",
+    "Hit",
     "ImageAddressError",
     "ImageError",
     "ImageFetchError",
@@ -85,6 +87,7 @@ __all__ = [
     "JinaVLLMError",
     "MissingExtraError",
     "OptionError",
+    "Ranked",
     "TextInput",
     "TextTooLongError",
     "TokenVectors",

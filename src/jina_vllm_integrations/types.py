@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,12 @@ Output = Literal["dense", "tokens", "both"]
 """One vector an item, one vector a token, or the two from one forward pass."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+VectorDtype = Literal["float32", "float16", "int8"]
+"""How token vectors are kept: as computed, in half the bytes, or in a quarter with a scale a row."""
+
+VectorArray: TypeAlias = npt.NDArray[Any]
+"""An array of a `VectorDtype`."""
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
 """An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image."""
@@ -100,18 +106,26 @@ class Request:
 class TokenVectors:
     """One item as one vector a token, for late interaction.
 
+    As an engine returns them, row i belongs to token i, in float32. A `TokenStore` may return fewer rows, where
+    similar tokens were pooled, and smaller numbers.
+
     Attributes:
-        vectors: Each row L2-normalised. *Shape:* ``(n_tokens, dim)``, float32.
+        vectors: Each row L2-normalised. *Shape:* ``(n_rows, dim)``, float32, float16, or int8 with ``scales``.
         token_ids: The prompt after the image placeholder was expanded. *Shape:* ``(n_tokens,)``, int64.
-        image_mask: Which rows are cells of the image. *Shape:* ``(n_tokens,)``, bool.
+        image_mask: Which tokens are cells of the image. *Shape:* ``(n_tokens,)``, bool.
         grid: Rows and columns of the image's cells in reading order, ``None`` for a text.
-            ``vectors[image_mask].reshape(*grid, -1)`` lays them out as the image is.
+            ``vectors[image_mask].reshape(*grid, -1)`` lays them out as the image is, where no token was pooled.
+        scales: What an int8 row is multiplied by; ``None`` for floats. *Shape:* ``(n_rows,)``, float32.
+        row_of_token: The row of each token, where tokens were pooled; ``None`` where row i belongs to token i.
+            *Shape:* ``(n_tokens,)``, int64.
     """
 
-    vectors: FloatArray
+    vectors: VectorArray
     token_ids: npt.NDArray[np.int64]
     image_mask: npt.NDArray[np.bool_]
     grid: tuple[int, int] | None
+    scales: FloatArray | None = None
+    row_of_token: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,3 +139,43 @@ class Embedding:
 
     dense: FloatArray | None = None
     tokens: TokenVectors | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A document that a search found.
+
+    Attributes:
+        index: Position of the document in what was searched.
+        score: Its score; more is better.
+    """
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked(Hit):
+    """A candidate that was reranked.
+
+    Attributes:
+        index: Position of the candidate in the caller's sequence.
+        score: Its MaxSim with the query.
+        stored: Whether its vectors came from the store, or were encoded for this call.
+    """
+
+    stored: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Alignment:
+    """Which row of a document each token of a query found.
+
+    Attributes:
+        rows: The winning row; of equals the first. *Shape:* ``(n_query_tokens,)``, int64.
+        similarities: Its inner product with the query's token; they sum to the score.
+            *Shape:* ``(n_query_tokens,)``, float32.
+    """
+
+    rows: npt.NDArray[np.int64]
+    similarities: FloatArray

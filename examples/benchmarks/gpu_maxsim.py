@@ -1,0 +1,164 @@
+"""Exact MaxSim on a GPU: ways to do it with torch, and the kernel packages where they are installed.
+
+``pip install flash-maxsim late-interaction-kernels`` beside torch. Times are medians by CUDA events after a warm-up;
+errors are the largest relative ones against float64 on the same float16 vectors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from jina_vllm_integrations.scoring import pack, score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RESULT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "results" / "gpu_maxsim.json")
+# Documents, their shortest and longest lengths, tokens of the query.
+SIZES = {
+    "rerank 100 pages": (100, 600, 900, 20),
+    "search 2,000 documents": (2_000, 200, 400, 32),
+    "search 10,000 pages": (10_000, 600, 900, 20),
+}
+
+
+def unit_rows(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return random float32 rows of unit length. *Shape:* ``(count, 128)``."""
+    rows = rng.standard_normal((count, 128), dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def halves(query: torch.Tensor) -> torch.Tensor:
+    """Split a float32 query into two float16 ones that sum to it. *Shape:* ``(2 * n_tokens, dim)``."""
+    high = query.half()
+    return torch.cat([high, (query - high.float()).half()])
+
+
+def products(vectors: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """Return all inner products in float32. *Shape:* ``(n_rows, n_tokens)``."""
+    both = torch.mm(vectors, halves(query).T, out_dtype=torch.float32)
+    return both[:, : len(query)] + both[:, len(query) :]
+
+
+def segment_reduce(vectors: torch.Tensor, offsets: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """One product, then torch.segment_reduce."""
+    return torch.segment_reduce(products(vectors, query), "max", offsets=offsets, axis=0).sum(1)
+
+
+def index_reduce(vectors: torch.Tensor, document_of_row: torch.Tensor, n: int, query: torch.Tensor) -> torch.Tensor:
+    """One product, then an atomic maximum."""
+    best = torch.full((n, len(query)), -torch.inf, device="cuda")
+    return best.index_reduce_(0, document_of_row, products(vectors, query), "amax").sum(1)
+
+
+def milliseconds(function: Callable[[], Any], rounds: int = 30) -> float:
+    """Return the median of a call's time, by CUDA events."""
+    for _ in range(5):
+        function()
+    times = []
+    for _ in range(rounds):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return round(statistics.median(times), 3)
+
+
+def ways(packed: Any, query: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Return every way to score, by name, over vectors that are on the GPU already."""
+    vectors = torch.from_numpy(packed.vectors).cuda()
+    offsets = torch.from_numpy(packed.offsets).cuda()
+    q = torch.from_numpy(query).cuda()
+    document_of_row = torch.repeat_interleave(torch.arange(len(packed), device="cuda"), offsets.diff())
+    ours = packed.to_cuda()
+    found: dict[str, Callable[[], Any]] = {
+        "scoring.score, upload of the query and download of the scores included": lambda: score(query, ours),
+        "torch product alone": lambda: products(vectors, q),
+        "torch, segment_reduce": lambda: segment_reduce(vectors, offsets, q),
+        "torch, index_reduce": lambda: index_reduce(vectors, document_of_row, len(packed), q),
+    }
+    if find_spec("flash_maxsim"):
+        from flash_maxsim import flash_maxsim_packed
+
+        cu = offsets.int()
+        longest = int(offsets.diff().max())
+        found["flash-maxsim"] = lambda: flash_maxsim_packed(q, vectors, cu, longest)
+    if find_spec("late_interaction_kernels"):
+        from late_interaction_kernels import maxsim_varlen
+
+        cu = offsets.int()
+        longest = int(offsets.diff().max())
+        cu_q = torch.tensor([0, len(q)], dtype=torch.int32, device="cuda")
+        half = q.half()
+        found["late-interaction-kernels"] = lambda: maxsim_varlen(half, vectors, cu_q, cu, len(q), longest)[0]
+    return found
+
+
+def main() -> None:
+    """Measure and record."""
+    rng = np.random.default_rng(0)
+    sizes: dict[str, Any] = {}
+    for name, (count, shortest, longest, tokens) in SIZES.items():
+        lengths = rng.integers(shortest, longest + 1, count)
+        rows = unit_rows(rng, int(lengths.sum())).astype(np.float16)
+        packed = pack(np.split(rows, np.cumsum(lengths)[:-1]))
+        query = unit_rows(rng, tokens)
+        start = time.perf_counter()
+        on_cpu = score(query, packed)
+        sizes[name] = {"numpy on the CPU, once": {"ms": round((time.perf_counter() - start) * 1000, 1)}}
+        sample = slice(0, 200)
+        exact = np.array(
+            [
+                (query.astype(float) @ document.astype(float).T).max(1).sum()
+                for document in np.split(rows, np.cumsum(lengths)[:-1])[sample]
+            ]
+        )
+        for way, function in ways(packed, query).items():
+            try:
+                result = function()
+                ms = milliseconds(function)
+            except (RuntimeError, TypeError, ValueError) as error:
+                sizes[name][way] = {"error": f"{type(error).__name__}: {error}"[:300]}
+                continue
+            entry: dict[str, Any] = {"ms": ms}
+            scores = np.asarray(result.cpu() if isinstance(result, torch.Tensor) else result)
+            if scores.shape == (count,):
+                entry["largest error"] = float(np.abs(scores[sample] / exact - 1).max())
+                entry["same order as the CPU, first 100"] = bool(
+                    (np.argsort(-scores, kind="stable")[:100] == np.argsort(-on_cpu, kind="stable")[:100]).all()
+                )
+            sizes[name][way] = entry
+        print(json.dumps({name: sizes[name]}, indent=1), flush=True)
+    document = {
+        "command": f"python examples/benchmarks/{Path(__file__).name}",
+        "machine": {
+            "gpu": torch.cuda.get_device_name(),
+            "cores": os.cpu_count(),
+            "torch": torch.__version__,
+            "packages": {
+                package: version(package)
+                for package in ("numpy", "flash-maxsim", "late-interaction-kernels")
+                if find_spec(package.replace("-", "_"))
+            },
+        },
+        "vectors": "float16, 128 values, random, unit length",
+        "sizes": sizes,
+    }
+    RESULT.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""MaxSim of queries and documents, on all cores."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from jina_vllm_integrations.errors import InputError, OptionError
+from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.quantization import dequantize
+from jina_vllm_integrations.scoring.packing import PackedVectors
+from jina_vllm_integrations.scoring.rows import Tokens, check_width, document_rows, not_finite, query_rows
+from jina_vllm_integrations.types import Alignment, FloatArray, Hit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+Normalize = Literal["sum", "mean"]
+"""What a score is: ColBERT's sum over the query's tokens, or their mean, which is comparable across queries."""
+
+# A thread costs what so many multiplications cost, twentyfold.
+_WORK_OF_A_THREAD = 2**24
+
+
+class SearchableVectors(Protocol):
+    """Documents that are kept where they are searched, such as `CudaVectors`."""
+
+    def __len__(self) -> int: ...
+
+    def best_similarities(self, queries: Sequence[FloatArray]) -> list[FloatArray]:
+        """Return for each query the greatest inner product of each document with each of its tokens.
+
+        *Shape:* ``(n_documents, n_query_tokens)`` each, float32.
+        """
+
+
+Documents: TypeAlias = "Sequence[Tokens] | PackedVectors | SearchableVectors"
+"""What is scored: token vectors in a list, or packed in this machine's or a GPU's memory."""
+
+
+def score(query: Tokens, documents: Documents, *, normalize: Normalize = "sum") -> FloatArray:
+    """Score documents by MaxSim.
+
+    Args:
+        query: *Shape:* ``(n_query_tokens, dim)``, as `JinaEncoder.embed_tokens` returns it.
+        documents: Of *shape* ``(n_tokens, dim)`` each, all float32, float16 or int8. Products are float32.
+        normalize: ``"sum"``, or ``"mean"`` over the query's tokens.
+
+    Returns:
+        One score a document, in their order. *Shape:* ``(n_documents,)``, float32.
+
+    Raises:
+        InputError: The query or a document has no token, is not finite, or is of another width or dtype. ``index`` is
+            the document's position, ``None`` for the query.
+        OptionError: There is no such normalisation.
+    """
+    scores: FloatArray = score_many([query], documents, normalize=normalize)[0]
+    return scores
+
+
+def score_many(queries: Sequence[Tokens], documents: Documents, *, normalize: Normalize = "sum") -> FloatArray:
+    """Score documents by MaxSim with each of many queries, reading the documents once.
+
+    Arguments and errors are those of `score`.
+
+    Returns:
+        *Shape:* ``(n_queries, n_documents)``, float32.
+    """
+    check_choice("normalize", normalize, Normalize)
+    floats = [query_rows(query) for query in queries]
+    scores = np.empty((len(floats), len(documents)), dtype=np.float32)
+    if not scores.size:
+        return scores
+    for row, best in zip(scores, _best_similarities(floats, documents), strict=True):
+        best.sum(axis=1, out=row)
+    if not np.isfinite(scores).all():
+        raise not_finite(int(np.flatnonzero(~np.isfinite(scores).all(axis=0))[0]))
+    if normalize == "mean":
+        scores /= np.array([[len(query)] for query in floats], dtype=np.float32)
+    return scores
+
+
+def top_k(query: Tokens, documents: Documents, k: int, *, normalize: Normalize = "sum") -> list[Hit]:
+    """Return the documents with the highest scores, the best first; of equals, the earlier first.
+
+    Arguments and errors are those of `score`.
+
+    Args:
+        query: What is searched for.
+        documents: What is searched.
+        k: How many at most.
+        normalize: As for `score`.
+
+    Raises:
+        OptionError: ``k`` is not a whole number from 1.
+    """
+    check_count("k", k)
+    scores = score(query, documents, normalize=normalize)
+    return [Hit(index=index, score=float(scores[index])) for index in ranking(scores)[:k]]
+
+
+def align(query: Tokens, document: Tokens) -> Alignment:
+    """Find the row of a document that fits each token of a query best.
+
+    Errors are those of `score`.
+
+    Returns:
+        The winners, and their similarities, whose sum is the score.
+    """
+    floats = query_rows(query)
+    (rows,) = document_rows([document], dim=floats.shape[1])
+    similarities = dequantize(*rows) @ floats.T
+    if not np.isfinite(similarities).all():
+        raise not_finite(0)
+    winners = similarities.argmax(axis=0)
+    return Alignment(rows=winners, similarities=similarities[winners, np.arange(len(floats))])
+
+
+def ranking(scores: FloatArray) -> list[int]:
+    """Return the positions of scores, the best first; of equals, the earlier first."""
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    return order
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise `OptionError` unless a value is a whole number from 1."""
+    if type(value) is not int or value < 1:
+        raise OptionError(f"{name} must be a whole number from 1, got {value!r}.")
+
+
+def _best_similarities(queries: Sequence[FloatArray], documents: Documents) -> list[FloatArray]:
+    """*Shape:* ``(n_documents, n_query_tokens)`` each."""
+    dim = queries[0].shape[1]
+    if any(query.shape[1] != dim for query in queries):
+        widths = sorted({query.shape[1] for query in queries})
+        raise InputError(f"all queries must be of one width, got {widths}. Embed them with one checkpoint.")
+    if not isinstance(documents, PackedVectors) and hasattr(documents, "best_similarities"):
+        return documents.best_similarities(queries)
+    from jina_vllm_integrations.scoring.kernel import TOKENS_AT_ONCE, best_similarities  # brings a compiler
+
+    starts = np.cumsum([0] + [-(-len(query) // TOKENS_AT_ONCE) * TOKENS_AT_ONCE for query in queries])
+    columns = np.zeros((starts[-1], dim), dtype=np.float32)
+    for start, query in zip(starts, queries, strict=False):
+        columns[start : start + len(query)] = query
+    best = np.empty((len(documents), len(columns)), dtype=np.float32)
+
+    if isinstance(documents, PackedVectors):
+        check_width(queries[0], documents.vectors)
+        vectors, scales, offsets = documents.vectors, documents.scales, documents.offsets
+
+        def search(first: int, last: int) -> None:
+            best_similarities(vectors, scales, offsets[first : last + 1], columns, best[first:last])
+    else:
+        rows = list(document_rows(documents, dim=dim))
+        offsets = np.cumsum([0] + [len(vectors) for vectors, _ in rows])
+
+        def search(first: int, last: int) -> None:
+            for index in range(first, last):
+                ends = offsets[index : index + 2] - offsets[index]
+                best_similarities(*rows[index], ends, columns, best[index : index + 1])
+
+    _on_all_cores(search, offsets, work=offsets[-1] * columns.size)
+    return [best[:, start : start + len(query)] for start, query in zip(starts, queries, strict=False)]
+
+
+def _on_all_cores(search: Callable[[int, int], None], offsets: npt.NDArray[np.int64], *, work: int) -> None:
+    """Search shares of the documents, of about equally many rows, in threads of their own where that pays."""
+    n_shares = max(1, min(len(os.sched_getaffinity(0)), work // _WORK_OF_A_THREAD))
+    if n_shares == 1:
+        search(0, len(offsets) - 1)
+        return
+    ends = np.searchsorted(offsets, np.linspace(0, offsets[-1], n_shares + 1)).tolist()
+    with ThreadPoolExecutor(n_shares, thread_name_prefix="maxsim") as executor:
+        list(executor.map(search, ends[:-1], ends[1:]))

@@ -1,0 +1,84 @@
+"""Many documents in one array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.quantization import dequantize, quantize
+from jina_vllm_integrations.scoring.rows import Rows, Tokens, document_rows, not_finite
+from jina_vllm_integrations.types import FloatArray, VectorArray, VectorDtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from jina_vllm_integrations.scoring.cuda import CudaVectors
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedVectors:
+    """Documents of any lengths, one after the other. Made by `pack`.
+
+    Attributes:
+        vectors: All rows. *Shape:* ``(n_rows, dim)``, float32, float16 or int8.
+        offsets: Document i has the rows from ``offsets[i]`` to ``offsets[i + 1]``. *Shape:* ``(n_documents + 1,)``,
+            int64.
+        scales: What an int8 row is multiplied by; ``None`` for floats. *Shape:* ``(n_rows,)``, float32.
+    """
+
+    vectors: VectorArray
+    offsets: npt.NDArray[np.int64]
+    scales: FloatArray | None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.vectors.nbytes + self.offsets.nbytes + (0 if self.scales is None else self.scales.nbytes)
+
+    def to_cuda(self, device: str = "cuda") -> CudaVectors:
+        """Return a copy in a GPU's memory, which is searched there. Needs torch.
+
+        Args:
+            device: Which GPU, in torch's words.
+        """
+        from jina_vllm_integrations.scoring.cuda import CudaVectors
+
+        return CudaVectors(self, device=device)
+
+
+def pack(documents: Sequence[Tokens], *, dtype: VectorDtype | None = None) -> PackedVectors:
+    """Copy documents into one array.
+
+    Args:
+        documents: Their token vectors, of one width and dtype. May be empty.
+        dtype: How to keep them; ``None`` for the dtype that they have.
+
+    Raises:
+        InputError: A document cannot be scored, or holds what is not finite; ``index`` names it.
+        OptionError: There is no such dtype.
+    """
+    if dtype is not None:
+        check_choice("dtype", dtype, VectorDtype)
+    lengths, vectors, scales = [0], [], []
+    for index, rows in enumerate(document_rows(documents)):
+        if rows.vectors.dtype != np.int8 and not np.isfinite(rows.vectors).all():
+            raise not_finite(index)
+        if dtype not in (None, rows.vectors.dtype.name):
+            rows = Rows(*quantize(dequantize(*rows), dtype))  # noqa: PLW2901
+        lengths.append(len(rows.vectors))
+        vectors.append(rows.vectors)
+        if rows.scales is not None:
+            scales.append(rows.scales)
+    return PackedVectors(
+        vectors=np.concatenate(vectors) if vectors else np.empty((0, 0), dtype=dtype or np.float32),
+        offsets=np.cumsum(lengths, dtype=np.int64),
+        scales=np.concatenate(scales) if scales else None,
+    )
