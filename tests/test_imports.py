@@ -23,12 +23,15 @@ LAYERS = (
     {"prompts", "spans", "pooling", "scoring", "random_checkpoint"},
     {"requests", "vllm_plugin"},
     {"encoder"},
+    {"qdrant"},
     {"engines", "testing", "preparation"},
     {"demo", "doctor", "installation", "sources", "vector_files"},
     {"cli"},
 )
-HEAVY = {"vllm", "torch", "torchvision", "transformers", "langchain_core", "llama_index", "numpy", "PIL", "tokenizers"}
-HEAVY |= {"numba", "qdrant_client", "scipy"}
+HEAVY = {
+    *("vllm", "torch", "torchvision", "transformers", "langchain_core", "llama_index"),
+    *("numpy", "PIL", "tokenizers", "numba", "qdrant_client", "scipy"),
+}
 
 
 def modules():
@@ -77,7 +80,7 @@ def test_imports_run_one_way(room, path):
 @pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))
 def test_no_module_imports_an_engine_or_a_framework_when_it_is_imported(room, path):
     """Heavy and optional packages are imported where they are used."""
-    heavy = HEAVY - {"numpy", "PIL"}
+    heavy = HEAVY - {"numpy", "PIL", "numba"}
     assert not heavy & {name.split(".")[0] for name in imports_of(path, only_at_import=True)}
 
 
@@ -87,6 +90,13 @@ def test_importing_the_package_loads_nothing(module):
     script = f"import sys, json, {module}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not HEAVY & set(json.loads(finished.stdout))
+
+
+def test_the_compiler_is_loaded_when_something_is_scored():
+    """Numba takes half a second to import, which nobody pays who only names what scores."""
+    script = f"import sys, {PACKAGE}.scoring; print('numba' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert finished.stdout == "False\n"
 
 
 def test_public_names_are_all_there():

@@ -98,7 +98,7 @@ class JinaEncoder:
         self.task = task
         self._dimensions = dimensions
         self._truncate = truncate
-        self._image_limits = image_limits
+        self.image_limits = image_limits
 
     @property
     def dimensions(self) -> int:
@@ -215,7 +215,7 @@ class JinaEncoder:
             task=self.task,
             max_tokens=self.engine.max_tokens,
             truncate=self._truncate,
-            image_limits=self._image_limits,
+            image_limits=self.image_limits,
         )
         return RequestBuilder(prompts, self.engine.checkpoint, task=self.task, dimensions=self._dimensions)
 

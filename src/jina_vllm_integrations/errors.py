@@ -14,6 +14,12 @@
     ├── OptionError (ValueError)         an unknown role, task, dimension or engine option
     ├── CheckpointError                  a model directory that cannot be served
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
+    ├── StoreError (RuntimeError)        vectors cannot be kept or read
+    │   ├── StoreClosedError             closed by its owner
+    │   ├── StoreDamagedError            its files are not whole
+    │   ├── StoreFormatError             it holds other vectors, or a newer version wrote it
+    │   ├── StoreFullError               its size limit or the disk leaves no room
+    │   └── StoreInUseError              open for writing elsewhere
     └── EngineError (RuntimeError)
         ├── EngineStartError             vLLM did not come up
         ├── EngineClosedError            closed by its owner, before or during the call
@@ -100,6 +106,30 @@ class MissingExtraError(JinaVLLMError, ImportError):
     def __init__(self, module: str, *, extra: str) -> None:
         super().__init__(f"{module!r} is not installed. Install it with: pip install 'jina-vllm-integrations[{extra}]'")
         self.extra = extra
+
+
+class StoreError(JinaVLLMError, RuntimeError):
+    """Base of all errors of what keeps vectors: a `TokenStore` or a Qdrant collection. The inputs were fine."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed by its owner."""
+
+
+class StoreDamagedError(StoreError):
+    """The store's files are not whole."""
+
+
+class StoreFormatError(StoreError):
+    """The store holds other vectors than these, or was written by a newer version of this package."""
+
+
+class StoreFullError(StoreError):
+    """The store's size limit, or the disk, leaves no room."""
+
+
+class StoreInUseError(StoreError):
+    """The store is open for writing elsewhere."""
 
 
 class EngineError(JinaVLLMError, RuntimeError):

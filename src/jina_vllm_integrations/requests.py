@@ -66,7 +66,7 @@ class RequestBuilder:
             CheckpointError: The checkpoint cannot give this output.
         """
         self._check_call(role, output)
-        _check_plural(items)
+        check_plural(items)
         return self._build_each(items, role, output)
 
     async def lots(
@@ -121,7 +121,8 @@ class RequestBuilder:
         return Request(prompt=prompt, task=self._task, output=output, dimensions=self._dimensions)
 
 
-def _check_plural(items: object) -> None:
+def check_plural(items: object) -> None:
+    """Raise `ItemTypeError` for one item where several are expected."""
     if isinstance(items, str | bytes) or not isinstance(items, Iterable) or hasattr(items, "read"):
         raise ItemTypeError(
             f"items must be an iterable of texts and images, got one {type(items).__name__}. For one item write [item]."

@@ -1,0 +1,259 @@
+"""The index: items in, ranked points out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sized
+from contextlib import aclosing, closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from jina_vllm_integrations.errors import CheckpointError, InputError, OptionError
+from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.qdrant.clients import Place
+from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
+from jina_vllm_integrations.qdrant.points import PointStream, floats_of, identified
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+
+    from qdrant_client import QdrantClient, models
+    from tqdm import tqdm
+
+    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
+
+
+class QdrantIndex:
+    """Texts and page images in a Qdrant collection: found by dense vectors, ranked by late interaction.
+
+    An item is one point with the vectors ``"dense"`` (cosine) and ``"tokens"`` (a multi-vector, MaxSim). Its payload
+    is the caller's own; nothing is added to it. Its id is a UUID of its content, the encoder's task and the role: what
+    is stored twice is there once, with the payload of the last time. So all blank pages of a size are one point.
+
+    The collection is made when it is first used. One that was there must have these vectors in these sizes.
+    All methods may be called from many threads and coroutines at once. Errors of Qdrant itself are raised as
+    they are.
+
+    Args:
+        encoder: Computes the vectors, with a checkpoint that has a multi-vector head. Use it with the model and the
+            dimensions that filled the collection.
+        collection: Name of the collection.
+        path: Folder of an embedded Qdrant, or ``":memory:"``. It loads all vectors into memory and compares
+            them all: for up to some thousand pages. A folder is open in one client at a time.
+        url: A Qdrant server.
+        client: A client of the caller's, who closes it.
+        on_disk: Whether a server leaves token vectors on disk, which a search reads of few points.
+        datatype: How a server stores token vectors. ``"float16"`` halves them; scores then differ by up to a
+            thousandth.
+        client_options: With ``url``, those of `qdrant_client.QdrantClient`: ``api_key``, ``prefer_grpc``, ``timeout``.
+
+    Raises:
+        OptionError: Not one of ``path``, ``url`` and ``client``, or an option that does not exist.
+        MissingExtraError: qdrant-client is not installed.
+        CheckpointError: The encoder's checkpoint has no multi-vector head.
+
+    Example:
+        >>> with QdrantIndex(encoder, "pages", path="index") as index:
+        ...     ids = index.upsert(pages, payloads=({"file": page.name} for page in pages))
+        ...     hits = index.search("Where is the invoice?", limit=3)
+        >>> hits[0].payload
+        {'file': 'page-1.png'}
+    """
+
+    def __init__(
+        self,
+        encoder: JinaEncoder,
+        collection: str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        client: QdrantClient | None = None,
+        on_disk: bool = True,
+        datatype: Datatype = "float32",
+        **client_options: Any,
+    ) -> None:
+        check_choice("datatype", datatype, Datatype)
+        config = CollectionConfig(
+            name=collection,
+            dimensions=encoder.dimensions,
+            token_dimensions=_token_dimensions(encoder),
+            on_disk=on_disk,
+            datatype=datatype,
+        )
+        self._encoder = encoder
+        self._collection = Collection(config, Place(path=path, url=url, client=client, options=client_options))
+
+    def upsert(
+        self,
+        items: Iterable[Item],
+        *,
+        payloads: Iterable[Mapping[str, Any]] | None = None,
+        role: Role = "document",
+        progress: bool = False,
+    ) -> list[str]:
+        """Embed items, each in one forward pass, and store them in place of equal ones.
+
+        Takes an iterable of any length, in the memory of the items in flight and of one request to Qdrant, which
+        has as many points as fit a server's 32 MB.
+
+        Args:
+            items: Texts and images, as `JinaEncoder` takes them.
+            payloads: One mapping an item, of what JSON can hold.
+            role: Whether they are what is searched (``"document"``) or, to find queries by queries, ``"query"``.
+            progress: Whether to show a bar.
+
+        Returns:
+            The items' ids, in their order.
+
+        Raises:
+            InputError: An item cannot be embedded, has as many token vectors as no server takes, or has no payload;
+                ``index`` names it. Items before it may be stored; storing them again changes nothing.
+            OptionError: The role does not exist.
+            StoreError: The collection has other vectors, its folder is open in another client, or the index was closed.
+            EngineError: The engine did not start, was closed or died.
+        """
+        stream = self._stream(payloads, role)
+        vectors = self._encoder.stream_both(stream.admitted(items), role=role)
+        with closing(vectors), _bar(items, shown=progress) as bar:
+            for dense, tokens in vectors:
+                self._collection.upsert(stream.add(dense, tokens))
+                bar.update()
+            if rest := stream.rest():
+                self._collection.upsert(rest)
+        return stream.ids
+
+    async def aupsert(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        payloads: Iterable[Mapping[str, Any]] | None = None,
+        role: Role = "document",
+        progress: bool = False,
+    ) -> list[str]:
+        """Do as `upsert`, without blocking the event loop. The items may come from an asynchronous iterable."""
+        stream = self._stream(payloads, role)
+        vectors = self._encoder.astream_both(stream.admitted_async(items), role=role)
+        async with aclosing(vectors):
+            with _bar(items, shown=progress) as bar:
+                async for dense, tokens in vectors:
+                    await asyncio.to_thread(self._collection.upsert, stream.add(dense, tokens))
+                    bar.update()
+                if rest := stream.rest():
+                    await asyncio.to_thread(self._collection.upsert, rest)
+        return stream.ids
+
+    def search(
+        self,
+        query: Item,
+        *,
+        limit: int = 10,
+        prefetch: int = 100,
+        query_filter: models.Filter | None = None,
+        exact: bool = False,
+    ) -> list[QdrantHit]:
+        """Find points by their dense vectors, and rank them by MaxSim of their token vectors, inside Qdrant.
+
+        Args:
+            query: A text or an image.
+            limit: How many points to return.
+            prefetch: How many points to find and rank; at least ``limit`` are.
+            query_filter: Which payloads a point may have. Applies before points are counted.
+            exact: Whether a server compares all dense vectors, instead of walking its graph of them. An embedded
+                Qdrant always does.
+
+        Returns:
+            The best first.
+
+        Raises:
+            InputError: The query cannot be embedded, or has as many token vectors as no server takes.
+            OptionError: A number below 1.
+            StoreError: For `upsert`'s reasons.
+            EngineError: The engine did not start, was closed or died.
+        """
+        find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact)
+        with _given_alone():
+            dense, (tokens,) = self._encoder.embed_both([query], role="query")
+        return find(dense[0], tokens)
+
+    async def asearch(
+        self,
+        query: Item,
+        *,
+        limit: int = 10,
+        prefetch: int = 100,
+        query_filter: models.Filter | None = None,
+        exact: bool = False,
+    ) -> list[QdrantHit]:
+        """Do as `search`, without blocking the event loop."""
+        find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact)
+        with _given_alone():
+            dense, (tokens,) = await self._encoder.aembed_both([query], role="query")
+        return await asyncio.to_thread(find, dense[0], tokens)
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Delete points by the ids that `upsert` returned. Ids that are not there are passed over."""
+        if isinstance(ids, str):
+            raise InputError(f"ids must be an iterable of ids, got one, {ids!r:.60}. Write [id].")
+        self._collection.delete(list(ids))
+
+    def count(self) -> int:
+        """Count the points of the collection."""
+        return self._collection.count()
+
+    def close(self) -> None:
+        """Close the client, unless it is the caller's. What is stored stays, except in ``":memory:"``."""
+        self._collection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _stream(self, payloads: Iterable[Mapping[str, Any]] | None, role: Role) -> PointStream:
+        limits = self._encoder.image_limits
+        return PointStream(payloads, identify=partial(identified, task=self._encoder.task, role=role, limits=limits))
+
+    def _finder(
+        self, *, limit: int, prefetch: int, query_filter: models.Filter | None, exact: bool
+    ) -> Callable[[FloatArray, TokenVectors], list[QdrantHit]]:
+        """Check a search's options, before its query is embedded, and return what is left to do with its vectors."""
+        for name, value in (("limit", limit), ("prefetch", prefetch)):
+            if not isinstance(value, int) or value < 1:
+                raise OptionError(f"{name} must be a whole number from 1 on, got {value!r}.")
+
+        def find(dense: FloatArray, tokens: TokenVectors) -> list[QdrantHit]:
+            vectors = floats_of(tokens, index=None)
+            return self._collection.search(
+                dense, vectors, limit=limit, prefetch=max(limit, prefetch), query_filter=query_filter, exact=exact
+            )
+
+        return find
+
+
+def _token_dimensions(encoder: JinaEncoder) -> int:
+    checkpoint = encoder.engine.checkpoint
+    if checkpoint.token_dimensions is None:
+        raise CheckpointError(
+            f"an index needs token vectors, and {checkpoint.model!r} has no multi-vector head. Make a checkpoint that "
+            f"has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {encoder.task}"
+        )
+    return checkpoint.token_dimensions
+
+
+@contextmanager
+def _given_alone() -> Iterator[None]:
+    """Errors of the only item do not count it."""
+    try:
+        yield
+    except InputError as error:
+        error.index = None
+        raise
+
+
+def _bar(items: object, *, shown: bool) -> tqdm[Any]:
+    from tqdm import tqdm
+
+    return tqdm(desc="storing", unit="item", total=len(items) if isinstance(items, Sized) else None, disable=not shown)
