@@ -18,7 +18,7 @@ from jina_vllm_integrations.requests import RequestBuilder
 from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
 
     from jina_vllm_integrations.checkpoints import Checkpoint
 
@@ -29,6 +29,13 @@ class Engine(Protocol):
     @property
     def checkpoint(self) -> Checkpoint:
         """The facts of the model that is served."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one where equal requests would get other vectors: what is kept under one is not served for another.
+
+        Reads the model's files when it is first asked for.
+        """
 
     @property
     def max_tokens(self) -> int:
@@ -114,6 +121,45 @@ class JinaEncoder:
         """
         for _ in self._requests.checked(items, role, "dense"):
             pass
+
+    def requests(self, items: Iterable[Item], *, role: Role, output: Output) -> list[Request]:
+        """Check items and build what the engine takes, without computing anything.
+
+        For callers that keep vectors and `compute` only those that are missing.
+
+        Raises:
+            InputError: An item cannot be embedded; ``index`` names it.
+            OptionError: The role does not exist.
+            CheckpointError: The checkpoint has no multi-vector head, and the output needs it.
+        """
+        return self._requests.all(items, role, output)
+
+    def stream_requests(self, items: Iterable[Item], *, role: Role, output: Output) -> Iterator[Request | Exception]:
+        """Do as `requests` for an iterable of any length. A bad item's error takes the place of its request."""
+        return self._requests.lazily(items, role, output)
+
+    def compute(self, requests: Iterable[Request | Exception]) -> Generator[Embedding]:
+        """Compute requests of any number, in the memory of those in flight.
+
+        Args:
+            requests: Of any roles and outputs. An error in the place of one is raised when its turn comes.
+
+        Returns:
+            An iterator of their answers, in order. Closing it cancels what is in flight.
+
+        Raises:
+            InputError: An image cannot be decoded or downloaded; ``index`` is the request's position.
+            EngineError: The engine did not start, was closed or died.
+        """
+        return self._run(requests)
+
+    async def acompute(self, requests: Sequence[Request]) -> list[Embedding]:
+        """Do as `compute`, without blocking the event loop. Cancelling stops the work."""
+
+        async def lots() -> AsyncIterator[Sequence[Request]]:
+            yield requests
+
+        return [embedding async for embedding in self._arun(lots())]
 
     def embed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Embed items as one vector each.

@@ -50,7 +50,7 @@ def in_order(
             if not lot or len(window) == limit:
                 wait(islice(window, _LOT))
             while window and window[0].done():
-                with _naming(next(positions)):
+                with naming(next(positions)):
                     result = window[0].result()
                 window.popleft()
                 yield result
@@ -80,7 +80,7 @@ async def in_order_async(lots: AsyncIterator[list[Future[Embedding]]], limit: in
     try:
         while (oldest := await started.get()) is not None:
             room.set()
-            with _naming(next(positions)):
+            with naming(next(positions)):
                 result = await oldest
             yield result
         await starter
@@ -103,7 +103,8 @@ def next_lot(requests: Iterator[T], size: int) -> list[T]:
 
 
 @contextmanager
-def _naming(position: int) -> Generator[None]:
+def naming(position: int) -> Generator[None]:
+    """Let an error that is raised within say which item it is about."""
     try:
         yield
     except InputError as error:

@@ -50,6 +50,7 @@ class FakeEngine:
     def __init__(self, *, hidden_size: int = 64, max_tokens: int = 4096) -> None:
         self.checkpoint: Checkpoint = _FakeCheckpoint.of_size(hidden_size, max_tokens)
         self.max_tokens = max_tokens
+        self.fingerprint = f"fake {hidden_size}"
         rng = np.random.default_rng(0)
         self._states = rng.standard_normal((2 * _BUCKETS, hidden_size), dtype=np.float32)
         self._projector = Projector(

@@ -24,9 +24,10 @@ import numpy as np
 from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.engines.adapters import adapter_request
-from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options
+from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options, vector_options
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
 from jina_vllm_integrations.errors import EngineClosedError, EngineError, MissingExtraError
+from jina_vllm_integrations.fingerprints import fingerprint
 from jina_vllm_integrations.projectors import Projector, read_projectors
 from jina_vllm_integrations.prompts import check_choice, check_image_length
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
@@ -120,6 +121,15 @@ class InProcessEngine:
         return replace(
             checkpoint, grid=checkpoint.grid.with_limits(self._user_options.get("mm_processor_kwargs") or {})
         )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Another one for other weights, or options that change vectors. See `jina_vllm_integrations.encoder.Engine`.
+
+        Reads all of the model's files once a process; a GB takes a fraction of a second where the page cache has it.
+        """
+        options = {**vector_options(self._user_options), "wire_dtype": self._wire_dtype}
+        return fingerprint(self.checkpoint, options)
 
     @cached_property
     def max_tokens(self) -> int:

@@ -22,6 +22,17 @@ _RESERVED = {"model", "pooler_config", "convert", *_OWN_OPTIONS}
 _RESERVED_OVERRIDES = {"architectures", "jina_projectors", "jina_tasks", "multi_vector_dim"}
 
 
+# What only costs or saves time and memory. All others may change the vectors, those that a later vLLM brings as well.
+_SAME_VECTORS = {
+    *("block_size", "compilation_config", "cuda_graph_sizes", "disable_log_requests", "disable_log_stats"),
+    *("distributed_executor_backend", "download_dir", "enable_chunked_prefill", "enforce_eager"),
+    *("gpu_memory_utilization", "kv_cache_memory_bytes", "limit_mm_per_prompt", "max_lora_rank", "max_loras"),
+    *("max_model_len", "max_num_batched_tokens", "max_num_seqs", "max_parallel_loading_workers"),
+    *("mm_processor_cache_gb", "num_gpu_blocks_override", "pipeline_parallel_size", "served_model_name"),
+    *("tensor_parallel_size", "data_parallel_size", "use_tqdm_on_load"),
+}
+
+
 def check_options(options: Mapping[str, Any]) -> None:
     """Check a caller's options by name; vLLM checks the values when it starts.
 
@@ -49,6 +60,11 @@ def check_options(options: Mapping[str, Any]) -> None:
         similar = get_close_matches(name, known, n=1)
         hint = f"Did you mean {similar[0]!r}?" if similar else "See vLLM's engine arguments."
         raise OptionError(f"the installed vLLM has no engine option {name!r}. {hint}")
+
+
+def vector_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a caller's options that may change the vectors."""
+    return {name: value for name, value in options.items() if name not in _SAME_VECTORS}
 
 
 def full_options(

@@ -9,7 +9,7 @@ import re
 import stat
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -86,6 +86,22 @@ class ImageHandle:
                 "Leave it alone until it is embedded."
             )
         return page
+
+    def pinned(self) -> ImageHandle:
+        """Return a handle that holds the encoded image, so that a file or URL is read once and cannot change.
+
+        A PIL image is its own content.
+
+        Raises:
+            ImageError: As `load`.
+        """
+        if isinstance(self.origin, bytes | Image.Image):
+            return self
+        with _opened(self.origin, self.label, self.limits) as file:
+            content = file.read(self.limits.max_bytes + 1)
+        _check_bytes(len(content), self.label, self.limits)
+        with _header(content, self.label, self.limits) as image:
+            return replace(self, origin=content, size=upright_size(image))
 
 
 def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHandle:

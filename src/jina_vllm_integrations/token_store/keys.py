@@ -1,0 +1,80 @@
+"""What an item's vectors are kept under: everything that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from jina_vllm_integrations.types import ImagePrompt, Request, TextPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jina_vllm_integrations.images import ImageHandle
+
+
+def pinned(request: Request) -> Request:
+    """Return a request whose image is read from its file or URL once, so that what is hashed is what is embedded.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    if isinstance(request.prompt, TextPrompt):
+        return request
+    return replace(request, prompt=replace(request.prompt, image=request.prompt.image.pinned()))
+
+
+def source_key(request: Request) -> bytes:
+    """Return a key of a request's prompt and of an image as it is encoded: known without decoding it.
+
+    Args:
+        request: Pinned.
+    """
+    prompt = request.prompt
+    if isinstance(prompt, TextPrompt):
+        return digest([b"text", _token_bytes(prompt)])
+    image = prompt.image.origin
+    if isinstance(image, Image.Image):
+        return content_key(request)
+    assert isinstance(image, bytes)
+    return digest([b"encoded image", _token_bytes(prompt), image])
+
+
+def content_key(request: Request) -> bytes:
+    """Return a key of a request's prompt and of an image's pixels, equal for all files that show them.
+
+    The prompt is what the model reads: the role and task count as far as they change it, and so do truncation and the
+    tokenizer. An image has one prompt, so it is the same as a query and as a document.
+
+    Args:
+        request: Pinned.
+
+    Raises:
+        ImageError: The image cannot be decoded.
+    """
+    prompt = request.prompt
+    if isinstance(prompt, TextPrompt):
+        return source_key(request)
+    return digest([b"image", _token_bytes(prompt), *_pixels(prompt.image)])
+
+
+def digest(parts: Iterable[bytes]) -> bytes:
+    """Return the SHA-256 of parts, each after its length: whoever chooses the content must not choose the key."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "little"))
+        hashed.update(part)
+    return hashed.digest()
+
+
+def _token_bytes(prompt: TextPrompt | ImagePrompt) -> bytes:
+    return np.asarray(prompt.token_ids, dtype="<i4").tobytes()
+
+
+def _pixels(handle: ImageHandle) -> tuple[bytes, bytes]:
+    page = handle.load()
+    return "{}x{}".format(*page.size).encode(), page.tobytes()

@@ -1,0 +1,85 @@
+"""Which entries of a shelf were used last, and how many bytes all of them take."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import lmdb
+
+_NUMBER = struct.Struct(">Q")  # big-endian, so that LMDB's order of keys is that of numbers
+_STAMP = struct.Struct(">QQ")
+_N_BYTES = b"bytes"
+_PAGE = 4096
+# Longer values get whole pages of their own, after a header; shorter ones share pages.
+_LONGEST_SHARED = 1900
+_OVERHEAD = 160
+
+
+class Recency:
+    """A number for each use of an entry, growing; kept beside the entries and written in their transactions.
+
+    Args:
+        env: The LMDB environment.
+        facts: A database of single facts, for the sum of bytes.
+        create: Make what is missing.
+    """
+
+    def __init__(self, env: lmdb.Environment, facts: lmdb._Database, *, create: bool) -> None:
+        self._facts = facts
+        self._keys = env.open_db(b"keys by use", create=create)
+        self._stamps = env.open_db(b"uses by key", create=create)
+
+    def n_bytes(self, transaction: lmdb.Transaction) -> int:
+        """Return what all entries take on disk."""
+        stored = transaction.get(_N_BYTES, db=self._facts)
+        return int(_NUMBER.unpack(stored)[0]) if stored else 0
+
+    def add(self, transaction: lmdb.Transaction, key: bytes, size: int) -> None:
+        """Note that an entry was written now, new or in place of another."""
+        self._remove(transaction, key)
+        self._stamp(transaction, key, _pages(size))
+
+    def touch(self, transaction: lmdb.Transaction, key: bytes) -> None:
+        """Note that an entry was used now, unless it is gone."""
+        if n_bytes := self._remove(transaction, key):
+            self._stamp(transaction, key, n_bytes)
+
+    def forget(self, transaction: lmdb.Transaction, key: bytes) -> None:
+        """Note that an entry was deleted."""
+        self._remove(transaction, key)
+
+    def oldest_beyond(self, transaction: lmdb.Transaction, n_bytes: int) -> Iterator[bytes]:
+        """Yield and forget the entries that were not used for the longest time, until the others take no more bytes."""
+        with transaction.cursor(db=self._keys) as cursor:
+            while self.n_bytes(transaction) > n_bytes and cursor.first():
+                key = bytes(cursor.value())
+                self._remove(transaction, key)
+                yield key
+
+    def _stamp(self, transaction: lmdb.Transaction, key: bytes, n_bytes: int) -> None:
+        with transaction.cursor(db=self._keys) as cursor:
+            number = _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 0
+        transaction.put(_NUMBER.pack(number), key, db=self._keys)
+        transaction.put(key, _STAMP.pack(number, n_bytes), db=self._stamps)
+        self._count(transaction, n_bytes)
+
+    def _remove(self, transaction: lmdb.Transaction, key: bytes) -> int:
+        """Return what the entry took, 0 where there was none."""
+        stamp = transaction.pop(key, db=self._stamps)
+        if stamp is None:
+            return 0
+        number, n_bytes = _STAMP.unpack(stamp)
+        transaction.delete(_NUMBER.pack(number), db=self._keys)
+        self._count(transaction, -n_bytes)
+        return int(n_bytes)
+
+    def _count(self, transaction: lmdb.Transaction, n_bytes: int) -> None:
+        transaction.put(_N_BYTES, _NUMBER.pack(self.n_bytes(transaction) + n_bytes), db=self._facts)
+
+
+def _pages(size: int) -> int:
+    return size + _OVERHEAD if size <= _LONGEST_SHARED else -(-(size + 16) // _PAGE) * _PAGE + _OVERHEAD

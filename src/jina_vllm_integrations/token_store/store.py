@@ -1,0 +1,195 @@
+"""Token vectors by content, as they are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from jina_vllm_integrations.compression import pool_tokens
+from jina_vllm_integrations.errors import InputError, OptionError
+from jina_vllm_integrations.in_flight import naming
+from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.quantization import quantize
+from jina_vllm_integrations.token_store.keys import content_key, digest, source_key
+from jina_vllm_integrations.token_store.records import from_bytes, to_bytes
+from jina_vllm_integrations.token_store.shelf import Shelf
+from jina_vllm_integrations.token_store.warming import Warmed, Warming
+from jina_vllm_integrations.types import Item, Request, Role, TokenVectors, VectorDtype
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from jina_vllm_integrations.encoder import JinaEncoder
+
+_LEAST_BYTES = 2**20
+
+
+class TokenStore:
+    """Token vectors in a folder, read by many processes and written by one.
+
+    An entry belongs to a content (a text, or an image's pixels whatever its file), to a model with all its weights and
+    options (`Engine.fingerprint`), to a task and prompt, and to how it is kept. Where any of these is another, nothing
+    is found, and nothing is served for another. Entries are checked when they are read: a damaged one is logged,
+    dropped and counts as missing. All methods may be called from many threads at once.
+
+    Args:
+        path: The folder; made if need be.
+        max_bytes: The largest size of its file. The entries that were not used for the longest time give way. Use is
+            noted by the process that writes. A store that was larger does not shrink, but takes no more.
+        dtype: How vectors are kept: ``"float16"`` halves them and keeps three digits, ``"int8"`` halves them again.
+        pool_factor: Pool tokens that are alike into a fraction of the rows (`pool_tokens`); 1 keeps all.
+        readonly: Read beside a process that writes.
+
+    Raises:
+        OptionError: A value does not exist.
+        StoreInUseError: The folder is open for writing elsewhere, or open in this process.
+        StoreFormatError: A newer version of this package wrote it.
+        StoreDamagedError: It is no store, or not a whole one.
+        StoreError: It is to be read and does not exist.
+
+    Example:
+        >>> with TokenStore("vectors", max_bytes=20 * 2**30) as store:
+        ...     store.warm(encoder, Path("scans").rglob("*.png"), progress=True)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int = 32 * 2**30,
+        dtype: VectorDtype = "float16",
+        pool_factor: int = 1,
+        readonly: bool = False,
+    ) -> None:
+        check_choice("dtype", dtype, VectorDtype)
+        for name, value, least in (("max_bytes", max_bytes, _LEAST_BYTES), ("pool_factor", pool_factor, 1)):
+            if type(value) is not int or value < least:
+                raise OptionError(f"{name} must be a whole number from {least:,}, got {value!r}.")
+        self._dtype = dtype
+        self._pool_factor = pool_factor
+        self.readonly = readonly
+        self._shelf = Shelf(Path(path), max_bytes=max_bytes, readonly=readonly)
+        # Which content an encoded image has, where it is not written down yet.
+        self._contents: dict[bytes, bytes] = {}
+
+    def keys(self, encoder: JinaEncoder, requests: Sequence[Request]) -> list[bytes]:
+        """Return what the vectors of requests are kept under.
+
+        An image is decoded only if its file's bytes were never seen; otherwise their hash is enough.
+
+        Args:
+            encoder: Who computes.
+            requests: From `JinaEncoder.requests`, pinned by `jina_vllm_integrations.token_store.keys.pinned`.
+
+        Raises:
+            ImageError: An image cannot be decoded; ``index`` names its request.
+        """
+        kept = repr((encoder.engine.fingerprint, self._dtype, self._pool_factor)).encode()
+        contents = self._content_keys(requests)
+        return [
+            digest([kept, request.task.encode(), content]) for request, content in zip(requests, contents, strict=True)
+        ]
+
+    def get_many(self, keys: Iterable[bytes]) -> list[TokenVectors | None]:
+        """Return the vectors under each key as they are kept, in one read; ``None`` where there are none."""
+        return [None if content is None else from_bytes(content) for content in self._shelf.get_many(keys)]
+
+    def put_many(self, entries: Sequence[tuple[bytes, TokenVectors]]) -> list[TokenVectors]:
+        """Keep vectors. When it returns they are on disk, and stay there if the process is killed.
+
+        Args:
+            entries: Keys and the vectors that an engine computed.
+
+        Returns:
+            The vectors as they are kept, which is what `get_many` returns from now on.
+
+        Raises:
+            InputError: Vectors are not finite; ``index`` names the entry, and none is kept.
+            StoreFullError: The disk is full, or an entry is larger than the limit allows.
+            StoreError: The store is open for reading only.
+        """
+        kept = [self.as_kept(tokens, index=index) for index, (_, tokens) in enumerate(entries)]
+        self._shelf.put_many(self._new_notes())
+        self._shelf.put_many((key, to_bytes(tokens)) for (key, _), tokens in zip(entries, kept, strict=True))
+        return kept
+
+    def as_kept(self, tokens: TokenVectors, *, index: int | None = None) -> TokenVectors:
+        """Return vectors pooled and in the store's dtype, without keeping them.
+
+        Raises:
+            InputError: They are not finite.
+        """
+        if not np.isfinite(tokens.vectors).all():
+            raise InputError(
+                "token vectors must be finite to be kept, got NaN or infinity. Embed the item again, with another "
+                "dtype of the engine's if it stays so.",
+                index=index,
+            )
+        pooled = pool_tokens(tokens, self._pool_factor)
+        vectors, scales = quantize(pooled.vectors, self._dtype)
+        return replace(pooled, vectors=vectors, scales=scales)
+
+    def warm(
+        self, encoder: JinaEncoder, items: Iterable[Item], *, role: Role = "document", progress: bool = False
+    ) -> Warmed:
+        """Compute and keep what is missing of an iterable of any length, in the memory of the items in flight.
+
+        Stopped at any moment, it goes on where it was when it is called again.
+
+        Args:
+            encoder: Who computes.
+            items: Texts and images.
+            role: Whether they are what is searched (``"document"``) or what is searched for (``"query"``).
+            progress: Show a bar.
+
+        Raises:
+            InputError: An item cannot be embedded; ``index`` names it, and those before it are kept.
+            EngineError: The engine did not start, was closed or died.
+            StoreError: The store cannot be written.
+        """
+        return Warming(self, encoder, role=role).run(items, progress=progress)
+
+    def __len__(self) -> int:
+        """How many entries there are. An image of a file takes two: its vectors, and a note of what the file shows."""
+        return len(self._shelf)
+
+    @property
+    def n_bytes(self) -> int:
+        """What the entries take on disk."""
+        return self._shelf.n_bytes
+
+    def close(self) -> None:
+        """Close. What was kept stays."""
+        self._shelf.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _content_keys(self, requests: Sequence[Request]) -> Iterator[bytes]:
+        sources = [source_key(request) for request in requests]
+        notes = self._shelf.get_many(map(_note_key, sources))
+        for index, (request, source, note) in enumerate(zip(requests, sources, notes, strict=True)):
+            if note is not None:
+                yield bytes(note)
+                continue
+            with naming(index):
+                content = self._contents.get(source) or content_key(request)
+            if content != source and not self.readonly:
+                self._contents[source] = content
+            yield content
+
+    def _new_notes(self) -> list[tuple[bytes, bytes]]:
+        contents, self._contents = self._contents, {}
+        return [(_note_key(source), content) for source, content in list(contents.items())]
+
+
+def _note_key(source: bytes) -> bytes:
+    """Return what the content of an encoded image is noted under, so that it need not be decoded again."""
+    return digest([b"content of", source])
