@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     )
     from jina_vllm_integrations.images import ImageLimits
     from jina_vllm_integrations.preparation import prepare
+    from jina_vllm_integrations.reranking import LateInteractionReranker
+    from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import Alignment, Hit, ImageInput, Ranked, TextInput, TokenVectors
 
 # Where each public name lives. It is imported when it is first asked for: importing this package costs nothing.
@@ -70,6 +72,8 @@ _HOMES = {
     ),
     "images": ("ImageLimits",),
     "preparation": ("prepare",),
+    "reranking": ("LateInteractionReranker",),
+    "token_store": ("TokenStore",),
     "types": ("Alignment", "Hit", "ImageInput", "Ranked", "TextInput", "TokenVectors"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -97,6 +101,7 @@ __all__ = [
     "ItemTypeError",
     "JinaEncoder",
     "JinaVLLMError",
+    "LateInteractionReranker",
     "MissingExtraError",
     "OptionError",
     "Ranked",
@@ -108,6 +113,7 @@ __all__ = [
     "StoreInUseError",
     "TextInput",
     "TextTooLongError",
+    "TokenStore",
     "TokenVectors",
     "prepare",
 ]
