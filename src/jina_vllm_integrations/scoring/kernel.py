@@ -93,7 +93,12 @@ def _kernel(load: Callable[..., None]) -> Callable[..., None]:
     return best_similarities  # type: ignore[no-any-return]
 
 
-_KERNELS = {"float32": _kernel(_load_float32), "float16": _kernel(_load_float16), "int8": _kernel(_load_int8)}
+# Numba knows no float16 on CPUs, and gets its bits.
+_KERNELS = {
+    np.dtype(np.float32): _kernel(_load_float32),
+    np.dtype(np.int16): _kernel(_load_float16),
+    np.dtype(np.int8): _kernel(_load_int8),
+}
 _NO_SCALES = np.empty(0, dtype=np.float32)
 
 
@@ -108,5 +113,6 @@ def best_similarities(vectors: Any, scales: Any, offsets: Any, query: Any, best:
         query: *Shape:* ``(n_tokens, dim)``, float32, C-contiguous; ``n_tokens`` a multiple of `TOKENS_AT_ONCE`.
         best: Where to. NaN for a document that is not finite. *Shape:* ``(n_documents, n_tokens)``, float32.
     """
-    bits = vectors.view(np.int16) if vectors.dtype == np.float16 else vectors
-    _KERNELS[vectors.dtype.name](bits, _NO_SCALES if scales is None else scales, offsets, query, best)
+    if vectors.dtype == np.float16:
+        vectors = vectors.view(np.int16)
+    _KERNELS[vectors.dtype](vectors, _NO_SCALES if scales is None else scales, offsets, query, best)
