@@ -55,7 +55,7 @@ DOCUMENTS = [vectors(n_tokens, 128, seed=n_tokens) for n_tokens in (1, 40, 3, 70
 @st.composite
 def searches(draw):
     """Draw a query and documents of any lengths and widths, of small whole numbers: many ties, nothing rounded."""
-    dim = draw(st.sampled_from([1, 3, 8, 20, 128]))
+    dim = draw(st.sampled_from([1, 20, 128]))
     lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     query, *documents = (

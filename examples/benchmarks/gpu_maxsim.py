@@ -7,19 +7,19 @@ errors are the largest relative ones against float64 on the same float16 vectors
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
-import time
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 
 from jina_vllm_integrations.scoring import pack, score
+from jina_vllm_integrations.types import VectorDtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,7 @@ SIZES = {
     "search 2,000 documents": (2_000, 200, 400, 32),
     "search 10,000 pages": (10_000, 600, 900, 20),
 }
+SAMPLE = 200
 
 
 def unit_rows(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -77,15 +78,16 @@ def milliseconds(function: Callable[[], Any], rounds: int = 30) -> float:
     return round(statistics.median(times), 3)
 
 
-def ways(packed: Any, query: np.ndarray) -> dict[str, Callable[[], Any]]:
+def ways(documents: list[np.ndarray], query: np.ndarray) -> dict[str, Callable[[], Any]]:
     """Return every way to score, by name, over vectors that are on the GPU already."""
+    packed = pack(documents)
+    kept = {dtype: pack(documents, dtype=dtype).to_cuda() for dtype in get_args(VectorDtype)}
     vectors = torch.from_numpy(packed.vectors).cuda()
     offsets = torch.from_numpy(packed.offsets).cuda()
     q = torch.from_numpy(query).cuda()
     document_of_row = torch.repeat_interleave(torch.arange(len(packed), device="cuda"), offsets.diff())
-    ours = packed.to_cuda()
     found: dict[str, Callable[[], Any]] = {
-        "scoring.score, upload of the query and download of the scores included": lambda: score(query, ours),
+        **{f"scoring.score, {dtype}, from NumPy to NumPy": partial(score, query, each) for dtype, each in kept.items()},
         "torch product alone": lambda: products(vectors, q),
         "torch, segment_reduce": lambda: segment_reduce(vectors, offsets, q),
         "torch, index_reduce": lambda: index_reduce(vectors, document_of_row, len(packed), q),
@@ -113,40 +115,15 @@ def main() -> None:
     sizes: dict[str, Any] = {}
     for name, (count, shortest, longest, tokens) in SIZES.items():
         lengths = rng.integers(shortest, longest + 1, count)
-        rows = unit_rows(rng, int(lengths.sum())).astype(np.float16)
-        packed = pack(np.split(rows, np.cumsum(lengths)[:-1]))
+        rows = np.split(unit_rows(rng, int(lengths.sum())).astype(np.float16), np.cumsum(lengths)[:-1])
         query = unit_rows(rng, tokens)
-        start = time.perf_counter()
-        on_cpu = score(query, packed)
-        sizes[name] = {"numpy on the CPU, once": {"ms": round((time.perf_counter() - start) * 1000, 1)}}
-        sample = slice(0, 200)
-        exact = np.array(
-            [
-                (query.astype(float) @ document.astype(float).T).max(1).sum()
-                for document in np.split(rows, np.cumsum(lengths)[:-1])[sample]
-            ]
-        )
-        for way, function in ways(packed, query).items():
-            try:
-                result = function()
-                ms = milliseconds(function)
-            except (RuntimeError, TypeError, ValueError) as error:
-                sizes[name][way] = {"error": f"{type(error).__name__}: {error}"[:300]}
-                continue
-            entry: dict[str, Any] = {"ms": ms}
-            scores = np.asarray(result.cpu() if isinstance(result, torch.Tensor) else result)
-            if scores.shape == (count,):
-                entry["largest error"] = float(np.abs(scores[sample] / exact - 1).max())
-                entry["same order as the CPU, first 100"] = bool(
-                    (np.argsort(-scores, kind="stable")[:100] == np.argsort(-on_cpu, kind="stable")[:100]).all()
-                )
-            sizes[name][way] = entry
+        exact = np.array([(query.astype(float) @ each.astype(float).T).max(axis=1).sum() for each in rows[:SAMPLE]])
+        sizes[name] = {way: measured(function, exact, count) for way, function in ways(rows, query).items()}
         print(json.dumps({name: sizes[name]}, indent=1), flush=True)
     document = {
         "command": f"python examples/benchmarks/{Path(__file__).name}",
         "machine": {
             "gpu": torch.cuda.get_device_name(),
-            "cores": os.cpu_count(),
             "torch": torch.__version__,
             "packages": {
                 package: version(package)
@@ -154,10 +131,23 @@ def main() -> None:
                 if find_spec(package.replace("-", "_"))
             },
         },
-        "vectors": "float16, 128 values, random, unit length",
+        "vectors": "128 random values of unit length, float16 unless said otherwise",
         "sizes": sizes,
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def measured(function: Callable[[], Any], exact: np.ndarray, count: int) -> dict[str, Any]:
+    """Return a way's time, and how far its scores are from the exact ones."""
+    scores = function()
+    if isinstance(scores, torch.Tensor):
+        scores = scores.cpu().numpy()
+    found: dict[str, Any] = {"ms": milliseconds(function)}
+    if scores.shape == (count,):
+        sample = scores[: len(exact)]
+        found["largest error"] = float(np.abs(sample / exact - 1).max())
+        found["in the exact order"] = bool((np.argsort(-sample) == np.argsort(-exact)).all())
+    return found
 
 
 if __name__ == "__main__":

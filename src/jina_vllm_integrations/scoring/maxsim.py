@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -12,13 +13,12 @@ from jina_vllm_integrations.errors import InputError, OptionError
 from jina_vllm_integrations.prompts import check_choice
 from jina_vllm_integrations.quantization import dequantize
 from jina_vllm_integrations.scoring.packing import PackedVectors
+from jina_vllm_integrations.scoring.places import Places
 from jina_vllm_integrations.scoring.rows import Tokens, check_width, document_rows, not_finite, query_rows
 from jina_vllm_integrations.types import Alignment, FloatArray, Hit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import numpy.typing as npt
+    from collections.abc import Sequence
 
 Normalize = Literal["sum", "mean"]
 """What a score is: ColBERT's sum over the query's tokens, or their mean, which is comparable across queries."""
@@ -141,39 +141,30 @@ def _best_similarities(queries: Sequence[FloatArray], documents: Documents) -> l
         raise InputError(f"all queries must be of one width, got {widths}. Embed them with one checkpoint.")
     if not isinstance(documents, PackedVectors) and hasattr(documents, "best_similarities"):
         return documents.best_similarities(queries)
+    if isinstance(documents, PackedVectors):
+        check_width(queries[0], documents.vectors)
+        return _on_all_cores(queries, Places.of_packed(documents))
+    rows = list(document_rows(documents, dim=dim))  # keeps the arrays alive that are searched by address
+    return _on_all_cores(queries, Places.of_list(rows))
+
+
+def _on_all_cores(queries: Sequence[FloatArray], places: Places) -> list[FloatArray]:
+    """Search shares of the documents, of about equally many rows, in threads of their own where that pays."""
     from jina_vllm_integrations.scoring.kernel import TOKENS_AT_ONCE, best_similarities  # brings a compiler
 
     starts = np.cumsum([0] + [-(-len(query) // TOKENS_AT_ONCE) * TOKENS_AT_ONCE for query in queries])
-    columns = np.zeros((starts[-1], dim), dtype=np.float32)
+    columns = np.zeros((starts[-1], queries[0].shape[1]), dtype=np.float32)
     for start, query in zip(starts, queries, strict=False):
         columns[start : start + len(query)] = query
-    best = np.empty((len(documents), len(columns)), dtype=np.float32)
+    best = np.empty((len(places.lengths), len(columns)), dtype=np.float32)
 
-    if isinstance(documents, PackedVectors):
-        check_width(queries[0], documents.vectors)
-        vectors, scales, offsets = documents.vectors, documents.scales, documents.offsets
-
-        def search(first: int, last: int) -> None:
-            best_similarities(vectors, scales, offsets[first : last + 1], columns, best[first:last])
-    else:
-        rows = list(document_rows(documents, dim=dim))
-        offsets = np.cumsum([0] + [len(vectors) for vectors, _ in rows])
-
-        def search(first: int, last: int) -> None:
-            for index in range(first, last):
-                ends = offsets[index : index + 2] - offsets[index]
-                best_similarities(*rows[index], ends, columns, best[index : index + 1])
-
-    _on_all_cores(search, offsets, work=offsets[-1] * columns.size)
-    return [best[:, start : start + len(query)] for start, query in zip(starts, queries, strict=False)]
-
-
-def _on_all_cores(search: Callable[[int, int], None], offsets: npt.NDArray[np.int64], *, work: int) -> None:
-    """Search shares of the documents, of about equally many rows, in threads of their own where that pays."""
-    n_shares = max(1, min(len(os.sched_getaffinity(0)), work // _WORK_OF_A_THREAD))
+    n_rows = places.lengths.cumsum()
+    n_shares = max(1, min(len(os.sched_getaffinity(0)), n_rows[-1] * columns.size // _WORK_OF_A_THREAD))
+    ends = np.searchsorted(n_rows, np.linspace(0, n_rows[-1], n_shares + 1)[1:-1]).tolist()
+    shares = [slice(*share) for share in pairwise([0, *ends, len(best)])]
     if n_shares == 1:
-        search(0, len(offsets) - 1)
-        return
-    ends = np.searchsorted(offsets, np.linspace(0, offsets[-1], n_shares + 1)).tolist()
-    with ThreadPoolExecutor(n_shares, thread_name_prefix="maxsim") as executor:
-        list(executor.map(search, ends[:-1], ends[1:]))
+        best_similarities(places, columns, best)
+    else:
+        with ThreadPoolExecutor(n_shares, thread_name_prefix="maxsim") as executor:
+            list(executor.map(lambda share: best_similarities(places[share], columns, best[share]), shares))
+    return [best[:, start : start + len(query)] for start, query in zip(starts, queries, strict=False)]

@@ -104,11 +104,15 @@ class Shelf:
         with self._writing, self._reading:
             if self._closed:
                 return
-            if self._read or self._damaged:
-                with self._env.begin(write=True) as transaction:
-                    self._settle(transaction)
-            self._closed = True
-            self._opened.close()
+            try:
+                if self._read or self._damaged:
+                    with self._transaction(write=True) as transaction:
+                        self._settle(transaction)
+            except lmdb.Error as error:
+                logger.warning("which entries of %s were used last could not be noted: %s", self._path, error)
+            finally:
+                self._closed = True
+                self._opened.close()
 
     def _transaction(self, *, write: bool = False) -> lmdb.Transaction:
         if self._closed:
