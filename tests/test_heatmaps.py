@@ -147,6 +147,29 @@ def test_the_asynchronous_twin(page):
     assert explanation.labels == expected.labels
 
 
+def test_both_are_computed_at_once(page, monkeypatch):
+    """One batch has the query and the page, also beside an event loop, so that the engine works once."""
+    lots = []
+    submit = FAKE.submit
+    monkeypatch.setattr(FAKE, "submit", lambda requests: lots.append(len(requests)) or submit(requests))
+    explain(ENCODER, "a red cell", page)
+    asyncio.run(aexplain(ENCODER, "a red cell", page))
+    assert [n_requests for n_requests in lots if n_requests] == [2, 2]
+
+
+@pytest.mark.parametrize("broken", ["query", "image"])
+def test_an_image_that_cannot_be_decoded(page, broken, tmp_path):
+    """What only decoding shows is told of the one image, without a position."""
+    path = tmp_path / f"{broken}.png"
+    Image.effect_noise((200, 200), 60).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    items = {"query": "a red cell", "image": page, broken: path}
+    for call in (explain, lambda *args: asyncio.run(aexplain(*args))):
+        with pytest.raises(InputError, match=rf"^an image must .*{broken}\.png") as caught:
+            call(ENCODER, items["query"], items["image"])
+        assert caught.value.index is None
+
+
 TEXTS = [TextInput("Text"), "invoice.png"]
 
 

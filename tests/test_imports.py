@@ -17,8 +17,8 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 
 # A module imports from its own layer and those above it.
 LAYERS = (
-    {"types", "errors"},
-    {"images", "model_files", "projectors", "in_flight", "quantization"},
+    {"types", "errors", "options", "positions"},
+    {"images", "model_files", "projectors", "in_flight", "quantization", "content"},
     {"checkpoints"},
     {"fingerprints", "prompts", "spans", "pooling", "scoring", "random_checkpoint"},
     {"compression", "requests", "vllm_plugin"},

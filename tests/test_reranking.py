@@ -128,6 +128,14 @@ def test_only_what_is_missing_is_computed(encoder, engine, store):
     assert engine.batches == [6, 1, 2, 1]
 
 
+def test_coroutines_hand_over_a_few_requests_at_a_time(encoder, engine):
+    """An event loop with many candidates goes on in between, and candidates may come from anywhere."""
+    texts = [f"text {number}" for number in range(60)]
+    ranked = asyncio.run(LateInteractionReranker(encoder).arerank(QUERY, iter(texts)))
+    assert len(ranked) == 60
+    assert max(engine.batches) <= 16
+
+
 def test_another_form_of_an_image_is_stored(encoder, engine, store, tmp_path):
     """A page that was stored as a PIL image is found as a file."""
     reranker = LateInteractionReranker(encoder, store)
@@ -191,8 +199,9 @@ def test_a_bad_top_n(reranker, top_n, engine):
         (7, ItemTypeError),
         (Path("missing.png"), ImageNotFoundError),
         (png(Image.effect_noise((90, 60), 50).convert("RGB"))[:-900], ImageFormatError),
+        (Image.open(io.BytesIO(png(Image.effect_noise((90, 60), 50).convert("RGB"))[:-900])), ImageFormatError),
     ],
-    ids=["empty", "no item", "no file", "damaged"],
+    ids=["empty", "no item", "no file", "damaged", "damaged PIL image"],
 )
 def test_a_bad_candidate_is_named(reranker, bad, error):
     """By its own position, whatever was stored, repeated and computed before it; the query has none."""

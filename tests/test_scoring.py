@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,6 +227,52 @@ def test_arrays_are_not_changed_and_may_be_read_only():
     assert score(query, [document, wide[:, ::2]]).tolist() == [score(QUERY, DOCUMENTS[1:2])[0]] * 2
     np.testing.assert_array_equal(query, QUERY)
     np.testing.assert_array_equal(document, DOCUMENTS[1])
+
+
+def test_documents_may_come_from_anywhere():
+    """A generator is as good as a list; one document is not several."""
+    np.testing.assert_array_equal(score(QUERY, iter(DOCUMENTS)), score(QUERY, DOCUMENTS))
+    np.testing.assert_array_equal(pack(iter(DOCUMENTS)).vectors, pack(DOCUMENTS).vectors)
+    for one in (kept(QUERY, "float32"), None):
+        with pytest.raises(InputError, match="documents must be an iterable of token vectors, or packed, got one"):
+            score(QUERY, one)
+
+
+def test_scales_that_do_not_fit():
+    """Kernels read by address: what does not fit is refused, and gaps are closed."""
+    document = kept(DOCUMENTS[3], "int8")
+    every_second = replace(document, vectors=document.vectors[::2], scales=document.scales[::2])
+    expected = max_sim(QUERY, dequantize(document.vectors, document.scales)[::2])
+    np.testing.assert_allclose(score(QUERY, [every_second]), [expected], **CLOSE)
+    double = replace(document, scales=document.scales.astype(np.float64))
+    np.testing.assert_array_equal(score(QUERY, [double]), score(QUERY, [document]))
+    for wrong in (
+        replace(document, scales=document.scales[:1]),
+        replace(kept(DOCUMENTS[3], "float32"), scales=document.scales),
+    ):
+        for compute in (lambda: score(QUERY, [wrong]), lambda: align(QUERY, wrong), lambda: pack([wrong])):  # noqa: B023
+            with pytest.raises(InputError, match="int8 rows, and no others, must have one scale each"):
+                compute()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda packed: {"vectors": packed.vectors[:, :64]},
+        lambda packed: {"vectors": packed.vectors[:-1]},
+        lambda packed: {"vectors": packed.vectors.astype(np.float64)},
+        lambda packed: {"offsets": packed.offsets + 1},
+        lambda packed: {"offsets": packed.offsets.astype(np.int32)},
+        lambda packed: {"offsets": packed.offsets[::-1]},
+        lambda packed: {"scales": None},
+        lambda packed: {"scales": packed.scales[::2]},
+    ],
+)
+def test_packed_vectors_that_do_not_fit(change):
+    """They cannot be made, because nothing looks at them later."""
+    packed = pack(DOCUMENTS, dtype="int8")
+    with pytest.raises(InputError, match=r"packed vectors must be C-contiguous .* Make them with pack\(\)"):
+        replace(packed, **change(packed))
 
 
 def test_no_documents_and_no_queries():

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from jina_vllm_integrations import (
     ImageFormatError,
@@ -26,6 +27,7 @@ from jina_vllm_integrations import (
     InProcessEngine,
     InputError,
     JinaEncoder,
+    MissingExtraError,
     OptionError,
     StoreClosedError,
     StoreDamagedError,
@@ -34,6 +36,7 @@ from jina_vllm_integrations import (
     StoreFullError,
     StoreInUseError,
     TokenStore,
+    compression,
 )
 from jina_vllm_integrations.images import ImageHandle
 from jina_vllm_integrations.quantization import dequantize
@@ -195,12 +198,45 @@ def test_a_file_that_changes_is_another_image(store, encoder, tmp_path):
     np.testing.assert_array_equal(embedding.tokens.vectors, expected.vectors)
 
 
+def test_an_image_that_its_owner_changes_is_what_it_was(store, encoder):
+    """A file's pages come as one object that goes on to the next: each is kept under its own pixels."""
+    colours = ("red", "blue", "white", "black", "green", "gray")
+    pages = [picture(colour) for colour in colours]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    store.warm(encoder, ImageSequence.Iterator(Image.open(file)))
+    expected = encoder.embed_tokens(pages, role="document")
+    for found, tokens in zip(store.find(encoder, pages), expected, strict=True):
+        assert_same(found, store.as_kept(tokens))
+
+
+def test_items_are_found(store, encoder):
+    """By what they are, without computing; bad ones are named."""
+    assert store.find(encoder, ITEMS) == [None] * 4
+    store.warm(encoder, ITEMS[:2])
+    n_computed = encoder.engine.n_computed
+    found = store.find(encoder, [*ITEMS, encoded(ITEMS[1], "PNG")])
+    assert [tokens is not None for tokens in found] == [True, True, False, False, True]
+    assert store.find(encoder, ITEMS[:1], role="query") == [None]
+    assert encoder.engine.n_computed == n_computed
+    with pytest.raises(InputError, match="item 1: a text must have content"):
+        store.find(encoder, ["a", " "])
+
+
 def test_an_image_that_cannot_be_decoded_is_named(store, encoder):
     """Its position is in the error, and the others have keys."""
     cut = encoded(Image.effect_noise((90, 60), 50).convert("RGB"), "PNG")[:-900]
     with pytest.raises(ImageFormatError) as caught:
         keys_of(store, encoder, ["a text", cut])
     assert caught.value.index == 1
+
+
+def test_no_vectors_are_not_kept(store, encoder):
+    """A record without rows could never be scored."""
+    (tokens,) = encoder.embed_tokens(["one"], role="document")
+    with pytest.raises(InputError, match=r"item 1: .* at least one token"):
+        store.put_many([(b"one", tokens), (b"none", replace(tokens, vectors=tokens.vectors[:0]))])
+    assert len(store) == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -368,13 +404,30 @@ print("went well")
 """
 
 
-def test_a_full_disk(tmp_path):
+NEW_ON_A_FULL_DISK = """
+import sys
+from pathlib import Path
+from jina_vllm_integrations import StoreFullError, TokenStore
+
+try:
+    Path(sys.argv[1]).with_name("large").write_bytes(bytes(2**23))
+except OSError:
+    pass
+try:
+    TokenStore(sys.argv[1])
+except StoreFullError:
+    print("went well")
+"""
+
+
+@pytest.mark.parametrize("script", [FULL_DISK, NEW_ON_A_FULL_DISK], ids=["while writing", "before"])
+def test_a_full_disk(tmp_path, script):
     """What was kept is kept, the error says what to do, and doing it helps."""
     if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
         pytest.skip("a small disk can be mounted in a namespace of its own only, which is not allowed here")
     mounted = 'mount -t tmpfs -o size=4m none "$0" && exec "$@"'
     finished = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", mounted, tmp_path, sys.executable, "-c", FULL_DISK, str(tmp_path / "store")],
+        ["unshare", "-rm", "sh", "-c", mounted, tmp_path, sys.executable, "-c", script, str(tmp_path / "store")],
         check=False,
         capture_output=True,
         text=True,
@@ -467,6 +520,110 @@ def test_a_file_that_was_cut_is_refused(tmp_path):
     for readonly in (False, True):
         with pytest.raises(StoreDamagedError, match=r"bytes are missing at its end. Delete it: it holds nothing that"):
             TokenStore(tmp_path, readonly=readonly)
+
+
+READ_ALL = """
+import sys
+from jina_vllm_integrations import StoreDamagedError, TokenStore
+
+try:
+    with TokenStore(sys.argv[1], readonly=len(sys.argv) > 2) as store:
+        found = store.get_many([b"%d" % number for number in range(20)])
+    print(sum(tokens is not None for tokens in found))
+except StoreDamagedError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["readonly"]], ids=["writer", "reader"])
+@pytest.mark.parametrize("n_pages", [1, 10, 50])
+def test_a_file_that_lost_its_last_pages(tmp_path, n_pages, arguments):
+    """Reading beyond a mapped file's end would kill the process; it lives, and believes nothing."""
+    with TokenStore(tmp_path) as store:
+        store.put_many([(b"%d" % number, tokens_of(number)) for number in range(20)])
+    os.truncate(tmp_path / "data.mdb", (tmp_path / "data.mdb").stat().st_size - 4096 * n_pages)
+    command = [sys.executable, "-c", READ_ALL, tmp_path, *arguments]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    # The very last page is no entry's.
+    assert finished.stdout == "refused\n" or int(finished.stdout) < 20 + (n_pages == 1)
+
+
+def test_another_programs_folder_is_refused(tmp_path):
+    """An LMDB environment of something else is not written to, nor is a file taken for a folder."""
+    with lmdb.open(str(tmp_path), map_size=2**20) as env, env.begin(write=True) as transaction:
+        transaction.put(b"precious", b"value")
+    for readonly in (False, True):
+        with pytest.raises(StoreFormatError, match="of another program"):
+            TokenStore(tmp_path, readonly=readonly)
+    with pytest.raises(StoreError, match=r"cannot be a store: File exists. Choose a folder that can be made"):
+        TokenStore(tmp_path / "data.mdb")
+
+
+def test_a_store_that_was_never_finished(tmp_path):
+    """A reader that comes before the writer's first transaction is told so, and the writer goes on."""
+    lmdb.open(str(tmp_path), map_size=2**20).close()
+    with pytest.raises(StoreError, match=r"is empty yet. Open it once with readonly=False"):
+        TokenStore(tmp_path, readonly=True)
+    with TokenStore(tmp_path) as store:
+        store.put_many([(b"key", tokens_of(0))])
+
+
+def test_a_late_finding_of_damage(store):
+    """A reader saw an entry damaged that was written again since: the new one stays. A white-box test of a race."""
+    store.put_many([(b"key", tokens_of(0))])
+    store._shelf._damaged.add(b"key")
+    (kept, _) = store.put_many([(b"other", tokens_of(1)), (b"another", tokens_of(2))])
+    assert store.get_many([b"key"]) != [None]
+    assert_same(store.get_many([b"other"])[0], kept)
+
+
+HOLD_A_SNAPSHOT = """
+import sys, lmdb
+with lmdb.open(sys.argv[1], readonly=True, map_size=2**40, max_dbs=4) as env, env.begin():
+    print("reading", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_reader_that_never_ends(tmp_path):
+    """Another process holds what was evicted: the error says so, and when it ends there is room."""
+    with TokenStore(tmp_path, max_bytes=4 * 2**20) as store:
+        store.put_many([(b"%d" % number, tokens_of(number)) for number in range(28)])
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD_A_SNAPSHOT, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as reader:
+            reader.stdout.readline()
+            with pytest.raises(StoreFullError, match=r"a reader in another process holds them. End it, or raise max"):
+                store.put_many([(b"new %d" % number, tokens_of(number)) for number in range(28)])
+        (kept,) = store.put_many([(b"newest", tokens_of(99))])
+        assert_same(store.get_many([b"newest"])[0], kept)
+
+
+def use_after_fork(store, sender):
+    """Say what a fork's use of the store raises, close it, and live on."""
+    with pytest.raises(StoreInUseError) as caught:
+        store.get_many([b"key"])
+    store.close()
+    sender.send(str(caught.value))
+    sender.recv()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_does_not_hold_the_store(tmp_path):
+    """A forked child, such as vLLM's engine, cannot use the store, and does not keep it locked."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    store = TokenStore(tmp_path)
+    child = context.Process(target=use_after_fork, args=(store, theirs))
+    child.start()
+    assert "was opened by the process that this one was forked from" in ours.recv()
+    store.put_many([(b"key", tokens_of(0))])
+    store.close()
+    with TokenStore(tmp_path) as again:
+        assert again.get_many([b"key"]) != [None]
+    ours.send("end")
+    child.join()
+    assert child.exitcode == 0
 
 
 def test_another_file_is_refused(tmp_path):
@@ -574,6 +731,14 @@ def test_many_threads(tmp_path):
         assert len(store) == 200
 
 
+def test_pooling_without_scipy(tmp_path, monkeypatch):
+    """What is not installed is told when the store is opened, not after the first batch was computed."""
+    monkeypatch.setattr(compression, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="compression"):
+        TokenStore(tmp_path / "store", pool_factor=2)
+    TokenStore(tmp_path / "store").close()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -620,6 +785,23 @@ def test_warming_keeps_what_came_before_a_bad_item(store, encoder):
     assert None not in store.get_many(keys_of(store, encoder, texts))
     warmed = store.warm(encoder, texts)
     assert (warmed.n_encoded, warmed.n_stored) == (0, 100)
+
+
+def test_warming_keeps_what_came_before_vectors_that_are_not_finite(store, encoder, monkeypatch):
+    """Of the lot that is written together as well."""
+    compute = FakeEngine._compute
+
+    def spoilt(engine, request):
+        embedding = compute(engine, request)
+        if len(request.prompt.token_ids) == len("Passage: the spoilt one"):
+            embedding.tokens.vectors[0, 0] = np.nan
+        return embedding
+
+    monkeypatch.setattr(FakeEngine, "_compute", spoilt)
+    texts = [f"text {number}" for number in range(20)]
+    with pytest.raises(InputError, match="item 20: token vectors must be finite"):
+        store.warm(encoder, [*texts, "the spoilt one", "after"])
+    assert None not in store.find(encoder, texts)
 
 
 def test_warming_passes_on_the_iterables_own_error(store, encoder):

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jina_vllm_integrations.errors import InputError, MissingExtraError
+from jina_vllm_integrations.options import check_count
+from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.quantization import dequantize
-from jina_vllm_integrations.scoring.maxsim import check_count
 from jina_vllm_integrations.scoring.rows import document_rows, not_finite
 
 if TYPE_CHECKING:
@@ -75,10 +76,11 @@ def pool_tokens(tokens: TokenVectors, factor: int) -> TokenVectors:
             "token vectors must be pooled once, these were pooled before: "
             f"{len(tokens.row_of_token)} tokens have {len(tokens.vectors)} rows. Pool the item's own vectors."
         )
-    (rows,) = document_rows([tokens])
+    with naming(None):
+        (rows,) = document_rows([tokens])
     vectors = dequantize(*rows)
     if not np.isfinite(vectors).all():
-        raise not_finite(0)
+        raise not_finite(None)
     row_of_token = _rows_in_order(_groups(vectors, tokens, factor))
     return replace(tokens, vectors=_means(vectors, row_of_token), scales=None, row_of_token=row_of_token)
 

@@ -13,8 +13,9 @@ import numpy as np
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.in_flight import in_order, in_order_async
-from jina_vllm_integrations.prompts import PromptBuilder, check_choice
-from jina_vllm_integrations.requests import RequestBuilder
+from jina_vllm_integrations.options import check_choice
+from jina_vllm_integrations.prompts import PromptBuilder
+from jina_vllm_integrations.requests import RequestBuilder, in_lots
 from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ class JinaEncoder:
         """Do as `compute`, without blocking the event loop. Cancelling stops the work."""
 
         async def lots() -> AsyncIterator[Sequence[Request]]:
-            yield requests
+            for lot in in_lots(requests):
+                yield lot
 
         return [embedding async for embedding in self._arun(lots())]
 

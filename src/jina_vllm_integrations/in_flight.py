@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from itertools import count, islice
 from typing import TYPE_CHECKING, TypeVar
 
-from jina_vllm_integrations.errors import EngineError, InputError
+from jina_vllm_integrations.errors import EngineError
+from jina_vllm_integrations.positions import naming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -50,7 +51,7 @@ def in_order(
             if not lot or len(window) == limit:
                 wait(islice(window, _LOT))
             while window and window[0].done():
-                with naming(next(positions)):
+                with _naming(next(positions)):
                     result = window[0].result()
                 window.popleft()
                 yield result
@@ -80,7 +81,7 @@ async def in_order_async(lots: AsyncIterator[list[Future[Embedding]]], limit: in
     try:
         while (oldest := await started.get()) is not None:
             room.set()
-            with naming(next(positions)):
+            with _naming(next(positions)):
                 result = await oldest
             yield result
         await starter
@@ -103,13 +104,11 @@ def next_lot(requests: Iterator[T], size: int) -> list[T]:
 
 
 @contextmanager
-def naming(position: int) -> Generator[None]:
-    """Let an error that is raised within say which item it is about."""
+def _naming(position: int) -> Generator[None]:
+    """Let an error of one request say which: the caller's fault by its index, the engine's by a note."""
     try:
-        yield
-    except InputError as error:
-        error.index = position
-        raise
+        with naming(position):
+            yield
     except EngineError as error:
         error.add_note(f"while item {position} was awaited")
         raise

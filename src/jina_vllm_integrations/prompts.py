@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -16,7 +16,6 @@ from jina_vllm_integrations.errors import (
     ImageSizeError,
     InputError,
     ItemTypeError,
-    OptionError,
     TextTooLongError,
 )
 from jina_vllm_integrations.types import ImageInput, ImagePrompt, Item, Prompt, Role, Task, TextInput, TextPrompt
@@ -31,13 +30,6 @@ IMAGE_PROMPT = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Des
 _SPECIAL_TOKEN = re.compile(r"(<\|\w+\|>)")
 
 logger = logging.getLogger(__name__)
-
-
-def check_choice(name: str, value: object, choices: Any) -> None:
-    """Raise `OptionError` unless a value is one of a ``Literal``'s."""
-    allowed = get_args(choices)
-    if value not in allowed:
-        raise OptionError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
 def text_prompt(text: str, *, role: Role, task: Task) -> str:

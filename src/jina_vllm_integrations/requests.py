@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError
 from jina_vllm_integrations.in_flight import next_lot
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.options import check_choice
 from jina_vllm_integrations.types import Item, Output, Request, Role, Task
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class RequestBuilder:
     async def checked_lots(self, items: Iterable[Item], role: Role, output: Output) -> AsyncIterator[Sequence[Request]]:
         """Do as `all` in a worker thread, and hand the requests over several at a time."""
         requests = await asyncio.to_thread(self.all, items, role, output)
-        for start in range(0, len(requests), _LOT):
-            yield requests[start : start + _LOT]
+        for lot in in_lots(requests):
+            yield lot
 
     def _check_call(self, role: Role, output: Output) -> None:
         check_choice("role", role, Role)
@@ -119,6 +119,12 @@ class RequestBuilder:
         except InputError as error:
             return error
         return Request(prompt=prompt, task=self._task, output=output, dimensions=self._dimensions)
+
+
+def in_lots(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """Yield requests a few at a time, so that an event loop does not hand over all at once."""
+    for start in range(0, len(requests), _LOT):
+        yield requests[start : start + _LOT]
 
 
 def check_plural(items: object) -> None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jina_vllm_integrations.errors import InputError
-from jina_vllm_integrations.in_flight import naming
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.options import check_choice, check_count
+from jina_vllm_integrations.positions import naming, renaming
 from jina_vllm_integrations.requests import check_plural
 from jina_vllm_integrations.scoring import score
-from jina_vllm_integrations.scoring.maxsim import Normalize, check_count, ranking
-from jina_vllm_integrations.token_store.keys import pinned, source_key
+from jina_vllm_integrations.scoring.maxsim import Normalize, ranking
+from jina_vllm_integrations.token_store.keys import pinned_requests, source_key
 from jina_vllm_integrations.types import Ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from jina_vllm_integrations.encoder import JinaEncoder
     from jina_vllm_integrations.token_store import TokenStore
@@ -95,31 +93,28 @@ class LateInteractionReranker:
             EngineError: The engine did not start, was closed or died.
             StoreError: The store cannot be read or written.
         """
-        candidates = _checked(candidates, top_n)
-        if not candidates:
+        items = _checked(candidates, top_n)
+        if not items:
             return []
-        plan = self._plan(query, candidates)
-        with _naming([None, *(plan.positions[key] for key in plan.missing)]):
+        plan = self._plan(query, items)
+        with renaming([None, *(plan.positions[key] for key in plan.missing)]):
             embeddings = list(self.encoder.compute(plan.requests))
         return self._ranked(plan, embeddings, top_n)
 
     async def arerank(self, query: Item, candidates: Iterable[Item], *, top_n: int | None = None) -> list[Ranked]:
         """Do as `rerank`, without blocking the event loop. Cancelling stops the work."""
-        candidates = _checked(candidates, top_n)
-        if not candidates:
+        items = await asyncio.to_thread(_checked, candidates, top_n)
+        if not items:
             return []
-        plan = await asyncio.to_thread(self._plan, query, candidates)
-        with _naming([None, *(plan.positions[key] for key in plan.missing)]):
+        plan = await asyncio.to_thread(self._plan, query, items)
+        with renaming([None, *(plan.positions[key] for key in plan.missing)]):
             embeddings = await self.encoder.acompute(plan.requests)
         return await asyncio.to_thread(self._ranked, plan, embeddings, top_n)
 
     def _plan(self, query: Item, candidates: list[Item]) -> _Plan:
-        with _naming([None]):
+        with naming(None):
             (asked,) = self.encoder.requests([query], role="query", output="tokens")
-        requests = self.encoder.requests(candidates, role="document", output="tokens")
-        for index, request in enumerate(requests):
-            with naming(index):
-                requests[index] = pinned(request)
+        requests = pinned_requests(self.encoder, candidates, role="document")
         keys = self._keys(requests)
         positions = {key: index for index, key in reversed(list(enumerate(keys)))}
         found = self._found(list(positions))
@@ -145,10 +140,10 @@ class LateInteractionReranker:
 
     def _ranked(self, plan: _Plan, embeddings: Sequence[Embedding], top_n: int | None) -> list[Ranked]:
         query, *computed = (_tokens(embedding) for embedding in embeddings)
-        with _naming([plan.positions[key] for key in plan.missing]):
+        with renaming([plan.positions[key] for key in plan.missing]):
             kept = self._kept(plan.missing, computed)
         vectors = {**plan.found, **dict(zip(plan.missing, kept, strict=True))}
-        with _naming(list(plan.positions.values())):
+        with renaming(list(plan.positions.values())):
             scores = score(query, [vectors[key] for key in plan.positions], normalize=self._normalize)
         score_of = dict(zip(plan.positions, scores, strict=True))
         all_scores = np.array([score_of[key] for key in plan.keys])
@@ -176,14 +171,3 @@ def _checked(candidates: Iterable[Item], top_n: int | None) -> list[Item]:
 def _tokens(embedding: Embedding) -> TokenVectors:
     assert embedding.tokens is not None
     return embedding.tokens
-
-
-@contextmanager
-def _naming(positions: Sequence[int | None]) -> Iterator[None]:
-    """Let an error about one of several candidates name the caller's; ``None`` stands for the query."""
-    try:
-        yield
-    except InputError as error:
-        if error.index is not None:
-            error.index = positions[error.index]
-        raise

@@ -28,8 +28,9 @@ from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, 
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
 from jina_vllm_integrations.errors import EngineClosedError, EngineError, MissingExtraError
 from jina_vllm_integrations.fingerprints import fingerprint
+from jina_vllm_integrations.options import check_choice
 from jina_vllm_integrations.projectors import Projector, read_projectors
-from jina_vllm_integrations.prompts import check_choice, check_image_length
+from jina_vllm_integrations.prompts import check_image_length
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,21 @@ from jina_vllm_integrations.compression import check_factor, pool_tokens
 from jina_vllm_integrations.errors import InputError, ItemTypeError, OptionError
 from jina_vllm_integrations.heatmaps import overlays, sheets
 from jina_vllm_integrations.heatmaps.labels import prompt_tokens, token_labels
+from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.quantization import dequantize
 from jina_vllm_integrations.scoring import align
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from PIL import Image
     from tokenizers import Tokenizer
 
     from jina_vllm_integrations.encoder import JinaEncoder
-    from jina_vllm_integrations.types import Alignment, FloatArray, ImageSource, Item, TokenVectors
+    from jina_vllm_integrations.types import Alignment, Embedding, FloatArray, ImageSource, Item, Request, TokenVectors
 
 _LONGEST_SIDE = 1600
 
@@ -144,25 +144,18 @@ def explain(encoder: JinaEncoder, query: Item, image: Item, *, pool_factor: int 
         >>> row, column = np.unravel_index(explanation.total.argmax(), explanation.total.shape)
         >>> explanation.overlay(Path("invoice.png")).save("total.png")
     """
-    check_factor(pool_factor)
-    image_source(image)
-    with _alone():
-        encoder.check([query], role="query")
-        (page,) = encoder.embed_tokens([image], role="document")
-        (tokens,) = encoder.embed_tokens([query], role="query")
-    return explain_tokens(tokens, pool_tokens(page, pool_factor), encoder.engine.checkpoint.tokenizer)
+    requests = _requests(encoder, query, image, pool_factor)
+    with naming(None):
+        embeddings = list(encoder.compute(requests))
+    return _explained(encoder, embeddings, pool_factor)
 
 
 async def aexplain(encoder: JinaEncoder, query: Item, image: Item, *, pool_factor: int = 1) -> Explanation:
     """Do as `explain`, without blocking the event loop. Cancelling stops the work."""
-    check_factor(pool_factor)
-    image_source(image)
-    with _alone():
-        await asyncio.to_thread(encoder.check, [query], role="query")
-        (page,) = await encoder.aembed_tokens([image], role="document")
-        (tokens,) = await encoder.aembed_tokens([query], role="query")
-    pooled = await asyncio.to_thread(pool_tokens, page, pool_factor)
-    return await asyncio.to_thread(explain_tokens, tokens, pooled, encoder.engine.checkpoint.tokenizer)
+    requests = await asyncio.to_thread(_requests, encoder, query, image, pool_factor)
+    with naming(None):
+        embeddings = await encoder.acompute(requests)
+    return await asyncio.to_thread(_explained, encoder, embeddings, pool_factor)
 
 
 def explain_tokens(query: TokenVectors, page: TokenVectors, tokenizer: Tokenizer) -> Explanation:
@@ -225,11 +218,20 @@ def _page(image: Item, limits: images.ImageLimits) -> Image.Image:
     return page
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Leave the position out of an error: the item was given alone."""
-    try:
-        yield
-    except InputError as error:
-        error.index = None
-        raise
+def _requests(encoder: JinaEncoder, query: Item, image: Item, pool_factor: int) -> list[Request]:
+    """Check both items, and return their requests."""
+    check_factor(pool_factor)
+    image_source(image)
+    with naming(None):
+        return [
+            *encoder.requests([query], role="query", output="tokens"),
+            *encoder.requests([image], role="document", output="tokens"),
+        ]
+
+
+def _explained(encoder: JinaEncoder, embeddings: Sequence[Embedding], pool_factor: int) -> Explanation:
+    query, page = (embedding.tokens for embedding in embeddings)
+    assert query is not None
+    assert page is not None
+    with naming(None):
+        return explain_tokens(query, pool_tokens(page, pool_factor), encoder.engine.checkpoint.tokenizer)

@@ -90,13 +90,16 @@ class ImageHandle:
     def pinned(self) -> ImageHandle:
         """Return a handle that holds the encoded image, so that a file or URL is read once and cannot change.
 
-        A PIL image is its own content.
+        A PIL image is decoded and copied, because its owner may change it, or go on to its next frame.
 
         Raises:
             ImageError: As `load`.
         """
-        if isinstance(self.origin, bytes | Image.Image):
+        if isinstance(self.origin, bytes):
             return self
+        if isinstance(self.origin, Image.Image):
+            page = self.load()
+            return replace(self, origin=page, size=page.size)
         with _opened(self.origin, self.label, self.limits) as file:
             content = file.read(self.limits.max_bytes + 1)
         _check_bytes(len(content), self.label, self.limits)

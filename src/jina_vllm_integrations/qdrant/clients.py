@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from jina_vllm_integrations.errors import MissingExtraError, OptionError, StoreInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from qdrant_client import QdrantClient
 
 _MEMORY = ":memory:"
 _TIMEOUT_SECONDS = 60  # The client's default of 5 is short for requests of 32 MB.
+
+# The embedded Qdrant takes one call at a time, whichever index makes it.
+_TURNS: WeakKeyDictionary[QdrantClient, threading.Lock] = WeakKeyDictionary()
+_FINDING_TURNS = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,12 +59,14 @@ class Place:
             raise MissingExtraError("qdrant_client", extra="qdrant")
         self._check_client()
 
-    @property
-    def is_embedded(self) -> bool:
-        """Whether this Qdrant runs in this process."""
+    def turns(self) -> AbstractContextManager[object]:
+        """Return what every call of the client is made in: a lock for an embedded Qdrant, the same for one client."""
+        if not self._is_embedded:
+            return nullcontext()
         if self.client is None:
-            return self.path is not None
-        return self.client.init_options["path"] is not None or self.client.init_options["location"] == _MEMORY
+            return threading.Lock()
+        with _FINDING_TURNS:
+            return _TURNS.setdefault(self.client, threading.Lock())
 
     def connect(self) -> QdrantClient:
         """Return the caller's client, or make one.
@@ -85,6 +95,13 @@ class Place:
         """Close a client, unless it is the caller's."""
         if client is not self.client:
             client.close()
+
+    @property
+    def _is_embedded(self) -> bool:
+        """Whether this Qdrant runs in this process."""
+        if self.client is None:
+            return self.path is not None
+        return self.client.init_options["path"] is not None or self.client.init_options["location"] == _MEMORY
 
     def _check_client(self) -> None:
         from qdrant_client import QdrantClient

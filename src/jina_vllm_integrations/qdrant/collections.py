@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,7 +77,8 @@ class CollectionConfig:
 class Collection:
     """A collection, and the client that reaches it.
 
-    May be used by many threads at once. The embedded Qdrant is not made for that, so its calls take turns.
+    May be used by many threads at once. The embedded Qdrant is not made for that, so the calls of its client take
+    turns, those of other collections too.
 
     Args:
         config: What the collection must be.
@@ -88,7 +88,7 @@ class Collection:
     def __init__(self, config: CollectionConfig, place: Place) -> None:
         self._config = config
         self._place = place
-        self._turns = threading.Lock() if place.is_embedded else nullcontext()
+        self._turns = place.turns()
         self._opening = threading.Lock()
         self._client: QdrantClient | None = None
         self._closed = False

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sized
-from contextlib import aclosing, closing, contextmanager
-from functools import partial
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Self
 
-from jina_vllm_integrations.errors import CheckpointError, InputError, OptionError
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.errors import CheckpointError
+from jina_vllm_integrations.options import check_choice, check_count
+from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
-from jina_vllm_integrations.qdrant.points import PointStream, floats_of, identified
+from jina_vllm_integrations.qdrant.ids import check_ids, point_id
+from jina_vllm_integrations.qdrant.points import PointStream, floats_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 
     from qdrant_client import QdrantClient, models
     from tqdm import tqdm
@@ -30,7 +31,8 @@ class QdrantIndex:
 
     An item is one point with the vectors ``"dense"`` (cosine) and ``"tokens"`` (a multi-vector, MaxSim). Its payload
     is the caller's own; nothing is added to it. Its id is a UUID of its content, the encoder's task and the role: what
-    is stored twice is there once, with the payload of the last time. So all blank pages of a size are one point.
+    is stored twice is there once, with the payload of the last time. So all blank pages of a size are one point, and
+    so is a cover page that two documents share, unless `upsert` is given ``ids``.
 
     The collection is made when it is first used. One that was there must have these vectors in these sizes.
     All methods may be called from many threads and coroutines at once. Errors of Qdrant itself are raised as
@@ -43,7 +45,8 @@ class QdrantIndex:
         path: Folder of an embedded Qdrant, or ``":memory:"``. It loads all vectors into memory and compares
             them all: for up to some thousand pages. A folder is open in one client at a time.
         url: A Qdrant server.
-        client: A client of the caller's, who closes it.
+        client: A client of the caller's, who closes it. Indexes that share one take turns where it is embedded; calls
+            of the caller's own do not.
         on_disk: Whether a server leaves token vectors on disk, which a search reads of few points.
         datatype: How a server stores token vectors. ``"float16"`` halves them; scores then differ by up to a
             thousandth.
@@ -90,10 +93,11 @@ class QdrantIndex:
         items: Iterable[Item],
         *,
         payloads: Iterable[Mapping[str, Any]] | None = None,
+        ids: Iterable[str] | None = None,
         role: Role = "document",
         progress: bool = False,
     ) -> list[str]:
-        """Embed items, each in one forward pass, and store them in place of equal ones.
+        """Embed items, each in one forward pass, and store them in place of those with their ids.
 
         Takes an iterable of any length, in the memory of the items in flight and of one request to Qdrant, which
         has as many points as fit a server's 32 MB.
@@ -101,20 +105,23 @@ class QdrantIndex:
         Args:
             items: Texts and images, as `JinaEncoder` takes them.
             payloads: One mapping an item, of what JSON can hold.
+            ids: One string an item, such as ``"report.pdf#3"``; ``None`` for those of the contents. For items that
+                are told apart by their place, or replaced when their content changes. A UUID is used as it is, any
+                other string is hashed into one; task and role do not count.
             role: Whether they are what is searched (``"document"``) or, to find queries by queries, ``"query"``.
             progress: Whether to show a bar.
 
         Returns:
-            The items' ids, in their order.
+            The UUIDs of the items' points, in their order.
 
         Raises:
-            InputError: An item cannot be embedded, has as many token vectors as no server takes, or has no payload;
-                ``index`` names it. Items before it may be stored; storing them again changes nothing.
+            InputError: An item cannot be embedded, has as many token vectors as no server takes, or has no payload
+                or id; ``index`` names it. Items before it may be stored; storing them again changes nothing.
             OptionError: The role does not exist.
             StoreError: The collection has other vectors, its folder is open in another client, or the index was closed.
             EngineError: The engine did not start, was closed or died.
         """
-        stream = self._stream(payloads, role)
+        stream = self._stream(payloads, ids, role)
         vectors = self._encoder.stream_both(stream.admitted(items), role=role)
         with closing(vectors), _bar(items, shown=progress) as bar:
             for dense, tokens in vectors:
@@ -129,11 +136,12 @@ class QdrantIndex:
         items: Iterable[Item] | AsyncIterable[Item],
         *,
         payloads: Iterable[Mapping[str, Any]] | None = None,
+        ids: Iterable[str] | None = None,
         role: Role = "document",
         progress: bool = False,
     ) -> list[str]:
         """Do as `upsert`, without blocking the event loop. The items may come from an asynchronous iterable."""
-        stream = self._stream(payloads, role)
+        stream = self._stream(payloads, ids, role)
         vectors = self._encoder.astream_both(stream.admitted_async(items), role=role)
         async with aclosing(vectors):
             with _bar(items, shown=progress) as bar:
@@ -173,7 +181,7 @@ class QdrantIndex:
             EngineError: The engine did not start, was closed or died.
         """
         find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact)
-        with _given_alone():
+        with naming(None):
             dense, (tokens,) = self._encoder.embed_both([query], role="query")
         return find(dense[0], tokens)
 
@@ -188,15 +196,18 @@ class QdrantIndex:
     ) -> list[QdrantHit]:
         """Do as `search`, without blocking the event loop."""
         find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact)
-        with _given_alone():
+        with naming(None):
             dense, (tokens,) = await self._encoder.aembed_both([query], role="query")
         return await asyncio.to_thread(find, dense[0], tokens)
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Delete points by the ids that `upsert` returned. Ids that are not there are passed over."""
-        if isinstance(ids, str):
-            raise InputError(f"ids must be an iterable of ids, got one, {ids!r:.60}. Write [id].")
-        self._collection.delete(list(ids))
+        """Delete points by the ids that `upsert` returned or was given. Ids that are not there are passed over.
+
+        Raises:
+            InputError: An id is no string, or an empty one.
+        """
+        check_ids(ids)
+        self._collection.delete([point_id(name) for name in ids])
 
     def count(self) -> int:
         """Count the points of the collection."""
@@ -212,17 +223,18 @@ class QdrantIndex:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _stream(self, payloads: Iterable[Mapping[str, Any]] | None, role: Role) -> PointStream:
-        limits = self._encoder.image_limits
-        return PointStream(payloads, identify=partial(identified, task=self._encoder.task, role=role, limits=limits))
+    def _stream(
+        self, payloads: Iterable[Mapping[str, Any]] | None, ids: Iterable[str] | None, role: Role
+    ) -> PointStream:
+        check_ids(ids)
+        return PointStream(payloads, ids, task=self._encoder.task, role=role, limits=self._encoder.image_limits)
 
     def _finder(
         self, *, limit: int, prefetch: int, query_filter: models.Filter | None, exact: bool
     ) -> Callable[[FloatArray, TokenVectors], list[QdrantHit]]:
         """Check a search's options, before its query is embedded, and return what is left to do with its vectors."""
         for name, value in (("limit", limit), ("prefetch", prefetch)):
-            if not isinstance(value, int) or value < 1:
-                raise OptionError(f"{name} must be a whole number from 1 on, got {value!r}.")
+            check_count(name, value)
 
         def find(dense: FloatArray, tokens: TokenVectors) -> list[QdrantHit]:
             vectors = floats_of(tokens, index=None)
@@ -241,16 +253,6 @@ def _token_dimensions(encoder: JinaEncoder) -> int:
             f"has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {encoder.task}"
         )
     return checkpoint.token_dimensions
-
-
-@contextmanager
-def _given_alone() -> Iterator[None]:
-    """Errors of the only item do not count it."""
-    try:
-        yield
-    except InputError as error:
-        error.index = None
-        raise
 
 
 def _bar(items: object, *, shown: bool) -> tqdm[Any]:

@@ -1,28 +1,28 @@
-"""From items to points: a stable id, the caller's payload, the vectors, and requests that a server takes."""
+"""From items to points: an id, the caller's payload, the vectors, and requests that a server takes."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid5
 
 import numpy as np
+from PIL import Image
 
 from jina_vllm_integrations import images
 from jina_vllm_integrations.errors import InputError
-from jina_vllm_integrations.images.addresses import ImageURL
+from jina_vllm_integrations.qdrant.companions import Companions
+from jina_vllm_integrations.qdrant.ids import content_id, point_id
 from jina_vllm_integrations.requests import check_plural
-from jina_vllm_integrations.types import FloatArray, ImageInput, Item, Role, Task, TextInput
+from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from jina_vllm_integrations.types import TokenVectors
+    from jina_vllm_integrations.types import Role, Task, TokenVectors
 
 MAX_FLOATS = 2**20
 """A server refuses a multi-vector of as many floats; the embedded Qdrant takes it, and could not move to a server."""
@@ -35,15 +35,13 @@ MAX_REQUEST_BYTES = 32_000_000
 _BYTES_PER_FLOAT = 26
 _BYTES_PER_POINT = 200  # id, names of the vectors, brackets
 
-_IDS = UUID("5e0c4b0c-53f1-4e0b-9a0e-0f6f3d1f3c52")  # the namespace of all ids; another one would orphan what is stored
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Point:
     """One item as Qdrant keeps it.
 
     Attributes:
-        id: Of the item's content.
+        id: A UUID.
         dense: *Shape:* ``(dimensions,)``, float32.
         tokens: *Shape:* ``(n_tokens, token_dimensions)``, float32.
         payload: The caller's own.
@@ -73,19 +71,30 @@ class PointStream:
 
     Args:
         payloads: One mapping an item; ``None`` for none.
-        identify: See `identified`.
+        ids: One an item; ``None`` for those of the contents.
+        task: Of the vectors.
+        role: Of the items.
+        limits: What an image may cost.
 
     Attributes:
         ids: Of the items whose vectors came back.
     """
 
     def __init__(
-        self, payloads: Iterable[Mapping[str, Any]] | None, *, identify: Callable[[Item], tuple[str, Item]]
+        self,
+        payloads: Iterable[Mapping[str, Any]] | None,
+        ids: Iterable[str] | None,
+        *,
+        task: Task,
+        role: Role,
+        limits: images.ImageLimits,
     ) -> None:
         self.ids: list[str] = []
-        self._n_payloads = len(payloads) if isinstance(payloads, Sized) else None
-        self._payloads = None if payloads is None else iter(payloads)
-        self._identify = identify
+        self._payloads = Companions(payloads, name="payload", remedy="Pass {} for an item without.")
+        self._given_ids = Companions(ids, name="id", remedy="Leave ids out for those of the contents.")
+        self._task = task
+        self._role = role
+        self._limits = limits
         self._waiting: deque[_Waiting] = deque()
         self._request: dict[str, Point] = {}
         self._n_bytes = 0
@@ -95,14 +104,11 @@ class PointStream:
 
         Raises:
             ItemTypeError: One item instead of several.
-            InputError: The payloads are not as many as the items.
+            InputError: The payloads or the ids are not as many as the items.
         """
         check_plural(items)
-        if self._n_payloads is not None and isinstance(items, Sized) and len(items) != self._n_payloads:
-            raise InputError(
-                f"there must be one payload an item, got {self._n_payloads} for {len(items)}. "
-                "Pass {} for an item without."
-            )
+        self._payloads.check_number(items)
+        self._given_ids.check_number(items)
         return self._admit_each(items)
 
     def admitted_async(self, items: Iterable[Item] | AsyncIterable[Item]) -> Iterator[Item] | AsyncIterator[Item]:
@@ -140,42 +146,31 @@ class PointStream:
     def _admit_each(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
             yield self._admit(item)
-        self._check_payloads_end()
+        self._check_end()
 
     async def _admit_each_async(self, items: AsyncIterable[Item]) -> AsyncIterator[Item]:
         async for item in items:
             yield await asyncio.to_thread(self._admit, item)
-        self._check_payloads_end()
+        self._check_end()
 
     def _admit(self, item: Item) -> Item:
-        payload = {} if self._payloads is None else _checked_payload(next(self._payloads, None))
+        payload: dict[str, Any] = self._payloads.take(_checked_payload, {})
         n_bytes = _BYTES_PER_POINT + _payload_bytes(payload)
-        point_id, item = self._identify(item)
-        self._waiting.append(_Waiting(id=point_id, payload=payload, n_bytes=n_bytes))
-        return item
+        given_id = self._given_ids.take(point_id, None)
+        content = self._pinned(item)
+        item_id = content_id(content, task=self._task, role=self._role) if given_id is None else given_id
+        self._waiting.append(_Waiting(id=item_id, payload=payload, n_bytes=n_bytes))
+        return _embeddable(content)
 
-    def _check_payloads_end(self) -> None:
-        if self._payloads is not None and next(self._payloads, None) is not None:
-            raise InputError("there must be one payload an item, and there are more payloads. Leave them out.")
+    def _pinned(self, item: Item) -> str | TextInput | images.ImageHandle:
+        """Return what cannot change until it is embedded: a file, or its owner's next page, would be another image."""
+        if isinstance(item, str | TextInput):
+            return item
+        return images.inspect(item.source if isinstance(item, ImageInput) else item, self._limits).pinned()
 
-
-def identified(item: Item, *, task: Task, role: Role, limits: images.ImageLimits) -> tuple[str, Item]:
-    """Return a stable id of an item's content, and the item in a form that can be read again.
-
-    Equal texts, and images of equal pixels whatever their files, have equal ids for one task and role. A file may
-    allow only one reading, and a URL may give another image next time: what was read here is what is embedded.
-
-    Raises:
-        ImageError: The image cannot be read.
-        ItemTypeError: Neither text nor image.
-    """
-    if isinstance(item, str | TextInput):
-        text = item if isinstance(item, str) else str(item.text)
-        return _content_id("text", task, role, text.encode(errors="surrogatepass")), item
-    handle = images.inspect(item.source if isinstance(item, ImageInput) else item, limits)
-    page = handle.load()
-    content_id = _content_id("image {}x{}".format(*page.size), task, role, page.tobytes())
-    return content_id, ImageInput(page if isinstance(handle.origin, ImageURL) else handle.origin)
+    def _check_end(self) -> None:
+        self._payloads.check_end()
+        self._given_ids.check_end()
 
 
 def floats_of(tokens: TokenVectors, *, index: int | None) -> FloatArray:
@@ -195,18 +190,16 @@ def floats_of(tokens: TokenVectors, *, index: int | None) -> FloatArray:
     return vectors
 
 
-def _content_id(kind: str, task: Task, role: Role, content: bytes) -> str:
-    digest = hashlib.sha256(f"{kind}\n{task}\n{role}\n".encode())
-    digest.update(content)
-    return str(uuid5(_IDS, digest.hexdigest()))
+def _embeddable(content: str | TextInput | images.ImageHandle) -> Item:
+    if isinstance(content, str | TextInput):
+        return content
+    assert isinstance(content.origin, bytes | Image.Image)
+    return ImageInput(content.origin)
 
 
 def _checked_payload(payload: object) -> dict[str, Any]:
     if not isinstance(payload, Mapping):
-        raise InputError(
-            f"there must be one payload an item, a mapping, and this one has {payload!r:.60}. "
-            "Pass {} for an item without."
-        )
+        raise InputError(f"a payload must be a mapping, got {payload!r:.60}. Pass {{}} for an item without.")
     return dict(payload)
 
 

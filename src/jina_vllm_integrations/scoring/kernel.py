@@ -1,9 +1,10 @@
 """The inner loops of MaxSim, compiled by Numba on first use, which takes a second.
 
 A matrix product would first write all products to memory and copy the documents into its own layout. Here every
-document is read once, from whatever dtype it is kept in, and only the maxima are written; on two cores that
-is twice as fast as NumPy (``examples/benchmarks/results/late_interaction.json``). Each product is computed by itself
-in the same order of additions, so a score has the same bits in any batch and on any number of threads.
+document is read once, from whatever dtype it is kept in, and only the maxima are written; on two cores that takes less
+than half of what NumPy takes, document by document (``examples/benchmarks/results/late_interaction.json``). Each
+product is computed by itself in the same order of additions, so a score has the same bits in any batch and on any
+number of threads.
 """
 
 from __future__ import annotations

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from jina_vllm_integrations.errors import InputError, OptionError
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.errors import InputError, ItemTypeError
+from jina_vllm_integrations.options import check_choice, check_count
+from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.quantization import dequantize
 from jina_vllm_integrations.scoring.packing import PackedVectors
 from jina_vllm_integrations.scoring.places import Places
 from jina_vllm_integrations.scoring.rows import Tokens, check_width, document_rows, not_finite, query_rows
-from jina_vllm_integrations.types import Alignment, FloatArray, Hit
+from jina_vllm_integrations.types import Alignment, FloatArray, Hit, TokenVectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,7 @@ Normalize = Literal["sum", "mean"]
 _WORK_OF_A_THREAD = 2**24
 
 
+@runtime_checkable
 class SearchableVectors(Protocol):
     """Documents that are kept where they are searched, such as `CudaVectors`."""
 
@@ -39,7 +42,7 @@ class SearchableVectors(Protocol):
         """
 
 
-Documents: TypeAlias = "Sequence[Tokens] | PackedVectors | SearchableVectors"
+Documents: TypeAlias = "Iterable[Tokens] | PackedVectors | SearchableVectors"
 """What is scored: token vectors in a list, or packed in this machine's or a GPU's memory."""
 
 
@@ -72,6 +75,7 @@ def score_many(queries: Sequence[Tokens], documents: Documents, *, normalize: No
         *Shape:* ``(n_queries, n_documents)``, float32.
     """
     check_choice("normalize", normalize, Normalize)
+    documents = _sized(documents)
     floats = [query_rows(query) for query in queries]
     scores = np.empty((len(floats), len(documents)), dtype=np.float32)
     if not scores.size:
@@ -113,12 +117,24 @@ def align(query: Tokens, document: Tokens) -> Alignment:
         The winners, and their similarities, whose sum is the score.
     """
     floats = query_rows(query)
-    (rows,) = document_rows([document], dim=floats.shape[1])
+    with naming(None):
+        (rows,) = document_rows([document], dim=floats.shape[1])
     similarities = dequantize(*rows) @ floats.T
     if not np.isfinite(similarities).all():
-        raise not_finite(0)
+        raise not_finite(None)
     winners = similarities.argmax(axis=0)
     return Alignment(rows=winners, similarities=similarities[winners, np.arange(len(floats))])
+
+
+def _sized(documents: Documents) -> list[Tokens] | PackedVectors | SearchableVectors:
+    if isinstance(documents, PackedVectors | SearchableVectors):
+        return documents
+    if isinstance(documents, TokenVectors) or not isinstance(documents, Iterable):
+        raise ItemTypeError(
+            f"documents must be an iterable of token vectors, or packed, got one {type(documents).__name__}. "
+            "For one document write [document]."
+        )
+    return list(documents)
 
 
 def ranking(scores: FloatArray) -> list[int]:
@@ -127,19 +143,15 @@ def ranking(scores: FloatArray) -> list[int]:
     return order
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise `OptionError` unless a value is a whole number from 1."""
-    if type(value) is not int or value < 1:
-        raise OptionError(f"{name} must be a whole number from 1, got {value!r}.")
-
-
-def _best_similarities(queries: Sequence[FloatArray], documents: Documents) -> list[FloatArray]:
+def _best_similarities(
+    queries: Sequence[FloatArray], documents: list[Tokens] | PackedVectors | SearchableVectors
+) -> list[FloatArray]:
     """*Shape:* ``(n_documents, n_query_tokens)`` each."""
     dim = queries[0].shape[1]
     if any(query.shape[1] != dim for query in queries):
         widths = sorted({query.shape[1] for query in queries})
         raise InputError(f"all queries must be of one width, got {widths}. Embed them with one checkpoint.")
-    if not isinstance(documents, PackedVectors) and hasattr(documents, "best_similarities"):
+    if isinstance(documents, SearchableVectors):
         return documents.best_similarities(queries)
     if isinstance(documents, PackedVectors):
         check_width(queries[0], documents.vectors)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.errors import InputError
+from jina_vllm_integrations.options import check_choice
 from jina_vllm_integrations.quantization import dequantize, quantize
 from jina_vllm_integrations.scoring.rows import Rows, Tokens, document_rows, not_finite
 from jina_vllm_integrations.types import FloatArray, VectorArray, VectorDtype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     import numpy.typing as npt
 
     from jina_vllm_integrations.scoring.cuda import CudaVectors
 
+_MATRIX = 2
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedVectors:
     """Documents of any lengths, one after the other. Made by `pack`.
+
+    Raises:
+        InputError: The arrays do not fit each other.
 
     Attributes:
         vectors: All rows. *Shape:* ``(n_rows, dim)``, float32, float16 or int8.
@@ -33,7 +39,29 @@ class PackedVectors:
 
     vectors: VectorArray
     offsets: npt.NDArray[np.int64]
-    scales: FloatArray | None
+    scales: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        # They are searched by address, so nothing may be taken on trust.
+        vectors, offsets, scales = self.vectors, self.offsets, self.scales
+        if not (
+            vectors.ndim == _MATRIX
+            and vectors.dtype.name in get_args(VectorDtype)
+            and vectors.flags.c_contiguous
+            and offsets.dtype == np.int64
+            and offsets.ndim == 1
+            and offsets.size
+            and (offsets[0], offsets[-1]) == (0, len(vectors))
+            and (np.diff(offsets) > 0).all()
+            and (scales is None) == (vectors.dtype != np.int8)
+            and (scales is None or (scales.shape == vectors.shape[:1] and scales.dtype == np.float32))
+            and (scales is None or scales.flags.c_contiguous)
+        ):
+            raise InputError(
+                "packed vectors must be C-contiguous rows of float32, float16 or int8, ascending int64 offsets from 0 "
+                f"to their number, and a float32 scale for each int8 row; got {vectors.dtype} {vectors.shape}, "
+                f"{offsets.dtype} offsets {offsets.shape}. Make them with pack()."
+            )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -54,7 +82,7 @@ class PackedVectors:
         return CudaVectors(self, device=device)
 
 
-def pack(documents: Sequence[Tokens], *, dtype: VectorDtype | None = None) -> PackedVectors:
+def pack(documents: Iterable[Tokens], *, dtype: VectorDtype | None = None) -> PackedVectors:
     """Copy documents into one array.
 
     Args:

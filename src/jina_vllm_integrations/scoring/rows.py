@@ -80,6 +80,12 @@ def document_rows(documents: Iterable[Tokens], *, dim: int | None = None) -> Ite
                 f"got {vectors.dtype}. Convert them.",
                 index=index,
             )
+        if rows.scales is not None and (vectors.dtype != np.int8 or rows.scales.shape != vectors.shape[:1]):
+            raise InputError(
+                f"int8 rows, and no others, must have one scale each, got {rows.scales.shape} scales of "
+                f"{vectors.shape} {vectors.dtype} rows. Pass the record as it was returned.",
+                index=index,
+            )
         if dtype not in (None, vectors.dtype):
             raise InputError(
                 f"all documents must be of one dtype, the first is {dtype} and this one {vectors.dtype}. "
@@ -104,14 +110,17 @@ def check_width(query: FloatArray, vectors: Any) -> None:
         )
 
 
-def not_finite(index: int) -> InputError:
+def not_finite(index: int | None) -> InputError:
     """Return the error of a document whose vectors are not finite."""
     return InputError(
-        "a document's token vectors must be finite, got NaN or infinity. Embed it again, or leave it out.", index=index
+        "a document's token vectors must be finite, and their products, too; got NaN, infinity or numbers too large. "
+        "Embed it again, or leave it out.",
+        index=index,
     )
 
 
 def _rows(tokens: Tokens) -> Rows:
     if isinstance(tokens, TokenVectors):
-        return Rows(np.ascontiguousarray(tokens.vectors), tokens.scales)
+        scales = None if tokens.scales is None else np.ascontiguousarray(tokens.scales, dtype=np.float32)
+        return Rows(np.ascontiguousarray(tokens.vectors), scales)
     return Rows(np.ascontiguousarray(tokens), None)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from jina_vllm_integrations.types import ImagePrompt, Request, TextPrompt
+from jina_vllm_integrations.content import digest, pixels
+from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.types import ImagePrompt, Item, Request, Role, TextPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jina_vllm_integrations.images import ImageHandle
+    from jina_vllm_integrations.encoder import JinaEncoder
 
 
 def pinned(request: Request) -> Request:
@@ -26,6 +27,19 @@ def pinned(request: Request) -> Request:
     if isinstance(request.prompt, TextPrompt):
         return request
     return replace(request, prompt=replace(request.prompt, image=request.prompt.image.pinned()))
+
+
+def pinned_requests(encoder: JinaEncoder, items: Iterable[Item], *, role: Role) -> list[Request]:
+    """Return the pinned requests of items' token vectors.
+
+    Raises:
+        InputError: An item cannot be embedded; ``index`` names it.
+    """
+    requests = encoder.requests(items, role=role, output="tokens")
+    for index, request in enumerate(requests):
+        with naming(index):
+            requests[index] = pinned(request)
+    return requests
 
 
 def source_key(request: Request) -> bytes:
@@ -59,22 +73,8 @@ def content_key(request: Request) -> bytes:
     prompt = request.prompt
     if isinstance(prompt, TextPrompt):
         return source_key(request)
-    return digest([b"image", _token_bytes(prompt), *_pixels(prompt.image)])
-
-
-def digest(parts: Iterable[bytes]) -> bytes:
-    """Return the SHA-256 of parts, each after its length: whoever chooses the content must not choose the key."""
-    hashed = hashlib.sha256()
-    for part in parts:
-        hashed.update(len(part).to_bytes(8, "little"))
-        hashed.update(part)
-    return hashed.digest()
+    return digest([b"image", _token_bytes(prompt), *pixels(prompt.image)])
 
 
 def _token_bytes(prompt: TextPrompt | ImagePrompt) -> bytes:
     return np.asarray(prompt.token_ids, dtype="<i4").tobytes()
-
-
-def _pixels(handle: ImageHandle) -> tuple[bytes, bytes]:
-    page = handle.load()
-    return "{}x{}".format(*page.size).encode(), page.tobytes()

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import lmdb
 
@@ -23,15 +23,17 @@ class Recency:
     """A number for each use of an entry, growing; kept beside the entries and written in their transactions.
 
     Args:
-        env: The LMDB environment.
-        facts: A database of single facts, for the sum of bytes.
-        create: Make what is missing.
+        databases: By name: its own, and ``b"facts"``, where the sum of bytes is.
+
+    Attributes:
+        DATABASES: Names of its own.
     """
 
-    def __init__(self, env: lmdb.Environment, facts: lmdb._Database, *, create: bool) -> None:
-        self._facts = facts
-        self._keys = env.open_db(b"keys by use", create=create)
-        self._stamps = env.open_db(b"uses by key", create=create)
+    DATABASES = (b"keys by use", b"uses by key")
+
+    def __init__(self, databases: Mapping[bytes, lmdb._Database]) -> None:
+        self._facts = databases[b"facts"]
+        self._keys, self._stamps = (databases[name] for name in self.DATABASES)
 
     def n_bytes(self, transaction: lmdb.Transaction) -> int:
         """Return what all entries take on disk."""

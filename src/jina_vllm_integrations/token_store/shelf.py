@@ -7,17 +7,22 @@ after: LMDB writes a transaction's pages beside the old ones and then one page t
 from __future__ import annotations
 
 import logging
-import shutil
+import os
 import struct
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import lmdb
 import xxhash
 
-from jina_vllm_integrations.errors import StoreClosedError, StoreError, StoreFullError
-from jina_vllm_integrations.token_store.environment import check_format, locked_for_writing, opened_environment
+from jina_vllm_integrations.errors import StoreClosedError, StoreError, StoreFullError, StoreInUseError
+from jina_vllm_integrations.token_store.environment import (
+    locked_for_writing,
+    opened_databases,
+    opened_environment,
+    translated,
+)
 from jina_vllm_integrations.token_store.recency import Recency
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ logger = logging.getLogger(__name__)
 Entry: TypeAlias = tuple[bytes, bytes]
 """A key and what is kept under it."""
 
+_ENTRIES = b"entries"
 _CHECKSUM = struct.Struct("<Q")
 # Pages that an eviction frees can be written again two transactions later, and a long entry needs neighbouring ones: so
 # entries may take this share of the file, and one transaction writes that much of it.
@@ -47,9 +53,10 @@ class Shelf:
 
     Raises:
         StoreInUseError: Another writer has it open, or this process has.
-        StoreFormatError: A newer version of this package wrote it.
+        StoreFormatError: A newer version of this package wrote it, or another program.
         StoreDamagedError: It is no store, or not a whole one.
-        StoreError: There is none to be read.
+        StoreFullError: The disk is full.
+        StoreError: There is none to be read, or the folder cannot be used.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, readonly: bool) -> None:
@@ -57,6 +64,7 @@ class Shelf:
         self._max_bytes = max_bytes
         self._readonly = readonly
         self._closed = False
+        self._process = os.getpid()
         # A reader's views of the file end before it is closed; LMDB itself lets many read and one write.
         self._reading, self._writing = threading.Lock(), threading.Lock()
         self._read: dict[bytes, None] = {}
@@ -65,10 +73,9 @@ class Shelf:
             if not readonly:
                 opened.enter_context(locked_for_writing(path))
             self._env = opened.enter_context(opened_environment(path, max_bytes, readonly=readonly))
-            facts = self._env.open_db(b"facts", create=not readonly)
-            check_format(self._env, facts, path, readonly=readonly)
-            self._entries = self._env.open_db(b"entries", create=not readonly)
-            self._recency = Recency(self._env, facts, create=not readonly)
+            databases = opened_databases(self._env, (_ENTRIES, *Recency.DATABASES), path, readonly=readonly)
+            self._entries = databases[_ENTRIES]
+            self._recency = Recency(databases)
             self._opened = opened.pop_all()
 
     def get_many(self, keys: Iterable[bytes]) -> list[bytearray | None]:
@@ -101,6 +108,8 @@ class Shelf:
 
     def close(self) -> None:
         """Remember which entries were read last, and close. Closing twice is closing once."""
+        if self._process != os.getpid():
+            return  # a fork's copy, of which LMDB and the lock are its parent's
         with self._writing, self._reading:
             if self._closed:
                 return
@@ -108,23 +117,35 @@ class Shelf:
                 if self._read or self._damaged:
                     with self._transaction(write=True) as transaction:
                         self._settle(transaction)
-            except lmdb.Error as error:
+            except (StoreError, lmdb.MapFullError) as error:
                 logger.warning("which entries of %s were used last could not be noted: %s", self._path, error)
             finally:
                 self._closed = True
                 self._opened.close()
 
-    def _transaction(self, *, write: bool = False) -> lmdb.Transaction:
+    @contextmanager
+    def _transaction(self, *, write: bool = False, n_bytes: int = 0) -> Iterator[lmdb.Transaction]:
+        """Begin and end a transaction. A full map is for the caller, all other errors are the user's."""
         if self._closed:
             raise StoreClosedError(f"the store {str(self._path)!r} was closed. Open it again.")
-        return self._env.begin(write=write, buffers=True)
+        if self._process != os.getpid():
+            raise StoreInUseError(
+                f"{str(self._path)!r} was opened by the process that this one was forked from. Open it after the fork."
+            )
+        try:
+            with self._env.begin(write=write, buffers=True) as transaction:
+                yield transaction
+        except lmdb.MapFullError:
+            raise
+        except lmdb.Error as error:
+            raise translated(error, self._path, n_bytes=n_bytes) from error
 
     def _whole(self, key: bytes, value: Any) -> bytearray | None:
         """Copy an entry out of the file, unless it is not what was written."""
         if value is None:
             return None
         content = bytearray(value[_CHECKSUM.size :])
-        if len(value) < _CHECKSUM.size or _CHECKSUM.unpack_from(value)[0] != _checksum(key, content):
+        if not _is_whole(key, value, content):
             logger.warning("the entry %s of %s is damaged and counts as missing", key.hex(), self._path)
             if not self._readonly:
                 self._damaged.add(key)
@@ -153,24 +174,22 @@ class Shelf:
             yield lot
 
     def _write(self, lot: Sequence[Entry]) -> None:
-        for _ in range(_ATTEMPTS):
-            try:
-                with self._transaction(write=True) as transaction:
-                    self._put(transaction, lot)
-            except lmdb.MapFullError:
-                self._make_room()
-            except lmdb.Error as error:
-                raise self._write_error(error, sum(len(content) for _, content in lot)) from error
-            else:
+        n_bytes = sum(len(content) for _, content in lot)
+        for attempt in range(_ATTEMPTS):
+            with suppress(lmdb.MapFullError):
+                if attempt:
+                    self._make_room()
+                with self._transaction(write=True, n_bytes=n_bytes) as transaction:
+                    self._put(transaction, lot, n_bytes)
                 return
         raise StoreFullError(
             f"{str(self._path)!r} has no room, although entries were evicted: a reader in another process holds them. "
             "End it, or raise max_bytes."
         )
 
-    def _put(self, transaction: lmdb.Transaction, lot: Sequence[Entry]) -> None:
+    def _put(self, transaction: lmdb.Transaction, lot: Sequence[Entry], n_bytes: int) -> None:
         self._settle(transaction)
-        self._evict(transaction, int(self._max_bytes * _FULL) - sum(len(content) for _, content in lot))
+        self._evict(transaction, int(self._max_bytes * _FULL) - n_bytes)
         for key, content in lot:
             value = _CHECKSUM.pack(_checksum(key, content)) + content
             transaction.put(key, value, db=self._entries)
@@ -194,18 +213,16 @@ class Shelf:
         for key in list(read):
             self._recency.touch(transaction, key)
         for key in list(damaged):
-            transaction.delete(key, db=self._entries)
-            self._recency.forget(transaction, key)
-
-    def _write_error(self, error: lmdb.Error, n_bytes: int) -> StoreError:
-        if isinstance(error, lmdb.DiskError) or shutil.disk_usage(self._path).free < n_bytes:
-            return StoreFullError(
-                f"the disk of {str(self._path)!r} is full. Free space, or open the store with a smaller max_bytes "
-                f"than {self._max_bytes:,}; what was kept before is kept."
-            )
-        return StoreError(f"{str(self._path)!r} could not be written: {error}. What was kept before is kept.")
+            value = transaction.get(key, db=self._entries)
+            if value is not None and not _is_whole(key, value, value[_CHECKSUM.size :]):  # not written again since
+                transaction.delete(key, db=self._entries)
+                self._recency.forget(transaction, key)
 
 
-def _checksum(key: bytes, content: bytes | bytearray) -> int:
+def _is_whole(key: bytes, value: Any, content: bytes | bytearray | memoryview) -> bool:
+    return len(value) >= _CHECKSUM.size and _CHECKSUM.unpack_from(value)[0] == _checksum(key, content)
+
+
+def _checksum(key: bytes, content: bytes | bytearray | memoryview) -> int:
     """Hash an entry together with its key, so that one entry in another's place is found, too."""
     return xxhash.xxh3_64_intdigest(content, seed=xxhash.xxh3_64_intdigest(key))

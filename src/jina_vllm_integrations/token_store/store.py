@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from jina_vllm_integrations.compression import pool_tokens
-from jina_vllm_integrations.errors import InputError, OptionError
-from jina_vllm_integrations.in_flight import naming
-from jina_vllm_integrations.prompts import check_choice
+from jina_vllm_integrations.compression import check_factor, pool_tokens
+from jina_vllm_integrations.content import digest
+from jina_vllm_integrations.errors import InputError
+from jina_vllm_integrations.options import check_choice, check_count
+from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.quantization import quantize
-from jina_vllm_integrations.token_store.keys import content_key, digest, source_key
+from jina_vllm_integrations.scoring.rows import document_rows
+from jina_vllm_integrations.token_store.keys import content_key, pinned_requests, source_key
 from jina_vllm_integrations.token_store.records import from_bytes, to_bytes
 from jina_vllm_integrations.token_store.shelf import Shelf
 from jina_vllm_integrations.token_store.warming import Warmed, Warming
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.encoder import JinaEncoder
 
 _LEAST_BYTES = 2**20
+# How many notes of what a file shows wait for the next entries to be written with.
+_MOST_NOTES = 256
 
 
 class TokenStore:
@@ -38,14 +42,16 @@ class TokenStore:
 
     Args:
         path: The folder; made if need be.
-        max_bytes: The largest size of its file. The entries that were not used for the longest time give way. Use is
-            noted by the process that writes. A store that was larger does not shrink, but takes no more.
+        max_bytes: The largest size of its file; one entry may take a sixteenth of it. The entries that were not used
+            for the longest time give way. Use is noted by the process that writes. A store that was larger does not
+            shrink, but takes no more.
         dtype: How vectors are kept: ``"float16"`` halves them and keeps three digits, ``"int8"`` halves them again.
         pool_factor: Pool tokens that are alike into a fraction of the rows (`pool_tokens`); 1 keeps all.
         readonly: Read beside a process that writes.
 
     Raises:
         OptionError: A value does not exist.
+        MissingExtraError: SciPy, which pooling needs, is not installed.
         StoreInUseError: The folder is open for writing elsewhere, or open in this process.
         StoreFormatError: A newer version of this package wrote it.
         StoreDamagedError: It is no store, or not a whole one.
@@ -66,15 +72,30 @@ class TokenStore:
         readonly: bool = False,
     ) -> None:
         check_choice("dtype", dtype, VectorDtype)
-        for name, value, least in (("max_bytes", max_bytes, _LEAST_BYTES), ("pool_factor", pool_factor, 1)):
-            if type(value) is not int or value < least:
-                raise OptionError(f"{name} must be a whole number from {least:,}, got {value!r}.")
+        check_count("max_bytes", max_bytes, least=_LEAST_BYTES)
+        check_count("pool_factor", pool_factor)
+        check_factor(pool_factor)
         self._dtype = dtype
         self._pool_factor = pool_factor
         self.readonly = readonly
         self._shelf = Shelf(Path(path), max_bytes=max_bytes, readonly=readonly)
         # Which content an encoded image has, where it is not written down yet.
         self._contents: dict[bytes, bytes] = {}
+
+    def find(
+        self, encoder: JinaEncoder, items: Iterable[Item], *, role: Role = "document"
+    ) -> list[TokenVectors | None]:
+        """Return the vectors of items that are kept, without computing any; ``None`` for the others.
+
+        Args:
+            encoder: Whose vectors.
+            items: Texts and images.
+            role: As they were kept.
+
+        Raises:
+            InputError: An item cannot be embedded; ``index`` names it.
+        """
+        return self.get_many(self.keys(encoder, pinned_requests(encoder, items, role=role)))
 
     def keys(self, encoder: JinaEncoder, requests: Sequence[Request]) -> list[bytes]:
         """Return what the vectors of requests are kept under.
@@ -83,13 +104,15 @@ class TokenStore:
 
         Args:
             encoder: Who computes.
-            requests: From `JinaEncoder.requests`, pinned by `jina_vllm_integrations.token_store.keys.pinned`.
+            requests: From `jina_vllm_integrations.token_store.keys.pinned_requests`.
 
         Raises:
             ImageError: An image cannot be decoded; ``index`` names its request.
         """
         kept = repr((encoder.engine.fingerprint, self._dtype, self._pool_factor)).encode()
-        contents = self._content_keys(requests)
+        contents = list(self._content_keys(requests))
+        if len(self._contents) >= _MOST_NOTES:
+            self._shelf.put_many(self._new_notes())
         return [
             digest([kept, request.task.encode(), content]) for request, content in zip(requests, contents, strict=True)
         ]
@@ -98,7 +121,7 @@ class TokenStore:
         """Return the vectors under each key as they are kept, in one read; ``None`` where there are none."""
         return [None if content is None else from_bytes(content) for content in self._shelf.get_many(keys)]
 
-    def put_many(self, entries: Sequence[tuple[bytes, TokenVectors]]) -> list[TokenVectors]:
+    def put_many(self, entries: Iterable[tuple[bytes, TokenVectors]]) -> list[TokenVectors]:
         """Keep vectors. When it returns they are on disk, and stay there if the process is killed.
 
         Args:
@@ -108,10 +131,11 @@ class TokenStore:
             The vectors as they are kept, which is what `get_many` returns from now on.
 
         Raises:
-            InputError: Vectors are not finite; ``index`` names the entry, and none is kept.
+            InputError: Vectors are none or not finite; ``index`` names the entry, and none is kept.
             StoreFullError: The disk is full, or an entry is larger than the limit allows.
             StoreError: The store is open for reading only.
         """
+        entries = list(entries)
         kept = [self.as_kept(tokens, index=index) for index, (_, tokens) in enumerate(entries)]
         self._shelf.put_many(self._new_notes())
         self._shelf.put_many((key, to_bytes(tokens)) for (key, _), tokens in zip(entries, kept, strict=True))
@@ -121,8 +145,10 @@ class TokenStore:
         """Return vectors pooled and in the store's dtype, without keeping them.
 
         Raises:
-            InputError: They are not finite.
+            InputError: They are none, or not finite.
         """
+        with naming(index):
+            (_,) = document_rows([tokens])
         if not np.isfinite(tokens.vectors).all():
             raise InputError(
                 "token vectors must be finite to be kept, got NaN or infinity. Embed the item again, with another "

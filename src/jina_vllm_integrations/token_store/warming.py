@@ -116,7 +116,10 @@ class Warming:
         try:
             self._store.put_many([(missing.key, tokens) for missing, tokens in computed])
         except InputError as error:
-            error.index = None if error.index is None else computed[error.index][0].position
+            if error.index is not None:
+                before, (bad, _) = computed[: error.index], computed[error.index]
+                error.index = bad.position
+                self._store.put_many([(missing.key, tokens) for missing, tokens in before])
             raise
         self._pending.difference_update(missing.key for missing, _ in computed)
         self._n_encoded += len(computed)
