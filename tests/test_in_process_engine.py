@@ -30,9 +30,10 @@ from jina_vllm_integrations.engines import in_process
 
 
 def vllm_processes():
-    """Return the ids of vLLM's processes below this one."""
+    """Return the ids of vLLM's processes below this one that live."""
     children = psutil.Process().children(recursive=True)
-    return {child.pid for child in children if "EngineCore" in " ".join(child.cmdline())}
+    living = (child for child in children if child.status() != psutil.STATUS_ZOMBIE)
+    return {child.pid for child in living if "EngineCore" in " ".join(child.cmdline())}
 
 
 def encoder_of(engine):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from importlib.metadata import entry_points
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,14 +25,18 @@ def llm(checkpoint):
     from vllm import LLM
     from vllm.config import PoolerConfig
 
-    return LLM(
-        str(checkpoint),
-        runner="pooling",
-        pooler_config=PoolerConfig(task="token_embed"),
-        enable_prefix_caching=True,
-        disable_log_stats=True,
-        **ENGINE_OPTIONS,
-    )
+    # In a process of its own: for CPUs, vLLM 0.32 looks at all modules and trips over llvmlite, which scoring loads.
+    with mock.patch.dict(os.environ, {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}):
+        llm = LLM(
+            str(checkpoint),
+            runner="pooling",
+            pooler_config=PoolerConfig(task="token_embed"),
+            enable_prefix_caching=True,
+            disable_log_stats=True,
+            **ENGINE_OPTIONS,
+        )
+    yield llm
+    llm.llm_engine.engine_core.shutdown()
 
 
 @pytest.fixture
