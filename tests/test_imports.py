@@ -26,6 +26,8 @@ LAYERS = (
     {"heatmaps", "qdrant", "token_store"},
     {"reranking"},
     {"engines", "testing", "preparation"},
+    {"lazy_encoder"},
+    {"langchain"},
     {"demo", "doctor", "installation", "sources", "vector_files"},
     {"cli"},
 )
@@ -81,11 +83,11 @@ def test_imports_run_one_way(room, path):
 @pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))
 def test_no_module_imports_an_engine_or_a_framework_when_it_is_imported(room, path):
     """Heavy and optional packages are imported where they are used."""
-    heavy = HEAVY - {"numpy", "PIL", "numba"}
+    heavy = HEAVY - {"numpy", "PIL", "numba"} - ({"langchain_core"} if room == "langchain" else set())
     assert not heavy & {name.split(".")[0] for name in imports_of(path, only_at_import=True)}
 
 
-@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.demo"])
+@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.demo", f"{PACKAGE}.langchain"])
 def test_importing_the_package_loads_nothing(module):
     """The package's own import, and the demo's, load no engine, no framework, not even NumPy."""
     script = f"import sys, json, {module}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"

@@ -1,0 +1,120 @@
+"""Many inputs, computed a batch at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel
+from tqdm import tqdm
+
+from jina_vllm_integrations.errors import EngineError, ItemTypeError
+from jina_vllm_integrations.positions import naming, renaming
+from jina_vllm_integrations.requests import check_plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.types import FloatArray, Item, Request, Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """The inputs of one call.
+
+    What is made of them, items and prompts, is in memory for one batch only.
+
+    Attributes:
+        inputs: All of them.
+        item_of: Makes an item of one.
+        role: Of all.
+        size: How many are made items, and checked, at once.
+        progress: Show a bar.
+    """
+
+    inputs: Sequence[Any]
+    item_of: Callable[[Any], Item]
+    role: Role
+    size: int
+    progress: bool
+
+    @classmethod
+    def of(
+        cls, inputs: Iterable[Any], item_of: Callable[[Any], Item], *, role: Role, size: int, progress: bool
+    ) -> Self:
+        """Check that several inputs were given.
+
+        Raises:
+            ItemTypeError: One text, image, blob or content block.
+        """
+        check_plural(inputs)
+        if isinstance(inputs, Mapping | BaseModel):  # which iterate over their fields
+            raise ItemTypeError(f"several inputs are a list, got one {type(inputs).__name__}. For one write [it].")
+        return cls(inputs=list(inputs), item_of=item_of, role=role, size=size, progress=progress)
+
+    def vectors(self, encoder: JinaEncoder) -> list[list[float]]:
+        """Compute one vector an input, the next batch being checked while the last is in work.
+
+        Raises:
+            InputError: ``index`` is the position in all inputs.
+        """
+        with self._bar() as bar, closing(encoder.compute(self._requests(encoder))) as embeddings:
+            vectors = []
+            for embedding in embeddings:
+                assert embedding.dense is not None
+                vectors.append(embedding.dense.tolist())
+                bar.update()
+        return vectors
+
+    async def avectors(self, encoder: JinaEncoder) -> list[list[float]]:
+        """Do as `vectors` one batch after the other, without blocking the event loop. Cancelling stops the work."""
+        vectors: list[list[float]] = []
+        with self._bar() as bar:
+            for positions in self._positions():
+                with _located(positions):
+                    items = await asyncio.to_thread(self._items, positions)
+                    rows = await encoder.aembed(items, role=self.role)
+                vectors += await asyncio.to_thread(_python_floats, rows)
+                bar.update(len(positions))
+        return vectors
+
+    def _bar(self) -> tqdm[Any]:
+        return tqdm(desc="embedding", unit="item", total=len(self.inputs), disable=not self.progress)
+
+    def _positions(self) -> Iterator[range]:
+        for start in range(0, len(self.inputs), self.size):
+            yield range(start, min(start + self.size, len(self.inputs)))
+
+    def _items(self, positions: range) -> list[Item]:
+        return [self._item(position - positions.start, self.inputs[position]) for position in positions]
+
+    def _item(self, place: int, given: Any) -> Item:
+        with naming(place):
+            return self.item_of(given)
+
+    def _requests(self, encoder: JinaEncoder) -> Iterator[Request]:
+        for positions in self._positions():
+            with renaming(positions):
+                requests = encoder.requests(self._items(positions), role=self.role, output="dense")
+            yield from requests
+
+
+@contextmanager
+def _located(positions: range) -> Iterator[None]:
+    """Let an error about a batch say which inputs it is about."""
+    try:
+        with renaming(positions):
+            yield
+    except EngineError as error:
+        if positions.start:
+            error.add_note(f"in the batch that begins with item {positions.start}")
+        raise
+
+
+def _python_floats(vectors: FloatArray) -> list[list[float]]:
+    # Row by row: one call for all would hold the interpreter, and so an event loop in another thread.
+    return [row.tolist() for row in vectors]

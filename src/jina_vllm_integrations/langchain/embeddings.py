@@ -1,0 +1,236 @@
+"""jina-embeddings-v4 as LangChain's `Embeddings`, for images as well."""
+
+# Pydantic reads the annotations of this module, so they are not postponed.
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self, overload
+
+from langchain_core.embeddings import Embeddings
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
+
+from jina_vllm_integrations.encoder import Engine
+from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.langchain.batches import Batches
+from jina_vllm_integrations.langchain.copying import CopiedBySettings
+from jina_vllm_integrations.langchain.images import LangChainImage, LangChainInput, image_item, multimodal_item
+from jina_vllm_integrations.lazy_encoder import LazyEncoder
+from jina_vllm_integrations.options import check_choice
+from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.types import FloatArray, Item, Role, Task, TextInput
+
+
+class JinaVLLMEmbeddings(CopiedBySettings, Embeddings):
+    """Texts and images for any vector store of LangChain's, in one space.
+
+    Documents and queries get prompts of their own. Vectors are lists of Python floats, of unit length. Making one
+    starts nothing; the first text or image does. May be used by many threads and event loops at once, whose requests
+    share the engine's batches; asynchronous calls hold no thread while they wait.
+
+    The settings do not change; ``model_copy(update=...)`` makes another one, checked anew. Copies, deep ones too,
+    share an engine that was given and make their own otherwise (of equal settings, engines share one vLLM). Pickled it
+    travels without its engine, and not at all with one that was given.
+
+    Args:
+        engine: The caller's, who closes it. Not in the representation, nor serialised.
+        model: Whose engine to make where none was given: a directory or a hub id. Also ``model_name``.
+        task: ``"retrieval"``, ``"text-matching"`` or ``"code"``.
+        dimensions: Matryoshka size, one of the checkpoint's; ``None`` for the full size.
+        batch_size: How many items are read and checked at once, before the first of them is sent. A bad one raises
+            before any work of its batch.
+        show_progress_bar: Of calls with many items. Also ``show_progress``.
+        truncate: Cut texts that are longer than the engine takes, instead of raising. Logged once.
+        image_limits: What an image may cost.
+        engine_options: Those of `InProcessEngine`, vLLM's among them, for an engine of its own.
+
+    Raises:
+        ValidationError: Pydantic's, a ``ValueError``: an option or value that does not exist, neither or both of
+            ``engine`` and ``model``, or ``engine_options`` with an engine.
+
+    Example:
+        >>> with JinaVLLMEmbeddings(model="jinaai/jina-embeddings-v4-vllm-retrieval") as embeddings:
+        ...     store = InMemoryVectorStore(embeddings)
+        ...     store.add_texts(["Der Zug nach Berlin fährt um acht."])
+        ...     (document,) = store.similarity_search("When does the train leave?", k=1)
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
+    )
+
+    engine: SkipValidation[Engine | None] = Field(default=None, exclude=True, repr=False)
+    model: str | Path | None = Field(default=None, validation_alias=AliasChoices("model", "model_name"))
+    task: Task = "retrieval"
+    dimensions: int | None = None
+    batch_size: int = Field(default=1024, ge=1)
+    show_progress_bar: bool = Field(default=False, validation_alias=AliasChoices("show_progress_bar", "show_progress"))
+    truncate: bool = False
+    image_limits: ImageLimits = ImageLimits()
+    engine_options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold a token of the hub
+
+    _encoder: LazyEncoder = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check what an engine needs, without making one."""
+        super().model_post_init(context)
+        self._encoder = LazyEncoder(
+            engine=self.engine,
+            model=self.model,
+            task=self.task,
+            dimensions=self.dimensions,
+            truncate=self.truncate,
+            image_limits=self.image_limits,
+            engine_options=self.engine_options,
+        )
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed texts that are searched.
+
+        Args:
+            texts: Any number; none starts no engine.
+
+        Returns:
+            One vector a text, in order. *Shape:* ``(len(texts), dimensions)``, Python floats, L2-normalised.
+
+        Raises:
+            InputError: A text cannot be embedded; ``index`` names it.
+            OptionError: The checkpoint lacks the task or the dimensions, or there is no such engine option.
+            CheckpointError: The model cannot be served.
+            EngineError: The engine did not start, was closed or died.
+            MissingExtraError: vLLM is not installed.
+        """
+        return self._vectors(texts, TextInput, "document")
+
+    def embed_query(self, text: str) -> list[float]:
+        """Embed a text that is searched for. Errors are those of `embed_documents`, without an ``index``.
+
+        Returns:
+            *Shape:* ``(dimensions,)``, Python floats, L2-normalised.
+        """
+        return self._vector(text, TextInput, "query")
+
+    @overload
+    def embed_image(self, uris: list[Any] | tuple[Any, ...]) -> list[list[float]]: ...
+
+    @overload
+    def embed_image(self, uris: LangChainImage) -> list[float]: ...
+
+    def embed_image(self, uris: Any) -> list[list[float]] | list[float]:
+        """Embed images as vector stores ask for it: a list as `embed_images`, one image as one vector.
+
+        An image has no role: it has the same vector when it is searched and when it is searched for.
+        """
+        if isinstance(uris, list | tuple):
+            return self.embed_images(uris)
+        return self._vector(uris, image_item, "document")
+
+    def embed_images(self, images: Iterable[LangChainImage]) -> list[list[float]]:
+        """Embed images.
+
+        Args:
+            images: Paths, URLs and data URIs, also as ``str``; bytes, binary files, PIL images, `ImageInput`, `Blob`,
+                or LangChain's content blocks (see `jina_vllm_integrations.langchain.images.image_item`).
+
+        Returns:
+            One vector an image, in order. *Shape:* ``(len(images), dimensions)``, Python floats, L2-normalised.
+
+        Raises:
+            ImageError: An image cannot be read, decoded or fetched; ``index`` names it.
+            ItemTypeError: Something is no image; ``index`` names it.
+        """
+        return self._vectors(images, image_item, "document")
+
+    def embed_multimodal(self, inputs: Iterable[LangChainInput], input_type: Role = "document") -> list[list[float]]:
+        """Embed texts and images, each as one vector.
+
+        Args:
+            inputs: A ``str`` is a text; all else as for `embed_images`, and text blocks.
+            input_type: ``"document"`` or ``"query"``, which decides the prompt of texts.
+
+        Returns:
+            One vector an input, in order. *Shape:* ``(len(inputs), dimensions)``, Python floats, L2-normalised.
+
+        Raises:
+            OptionError: There is no such input type.
+            InputError: An input cannot be embedded; ``index`` names it.
+        """
+        check_choice("input_type", input_type, Role)
+        return self._vectors(inputs, multimodal_item, input_type)
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Do as `embed_documents`, without blocking the event loop. Cancelling stops the work."""
+        return await self._avectors(texts, TextInput, "document")
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """Do as `embed_query`, without blocking the event loop. Cancelling stops the work."""
+        return await self._avector(text, TextInput, "query")
+
+    @overload
+    async def aembed_image(self, uris: list[Any] | tuple[Any, ...]) -> list[list[float]]: ...
+
+    @overload
+    async def aembed_image(self, uris: LangChainImage) -> list[float]: ...
+
+    async def aembed_image(self, uris: Any) -> list[list[float]] | list[float]:
+        """Do as `embed_image`, without blocking the event loop. Cancelling stops the work."""
+        if isinstance(uris, list | tuple):
+            return await self.aembed_images(uris)
+        return await self._avector(uris, image_item, "document")
+
+    async def aembed_images(self, images: Iterable[LangChainImage]) -> list[list[float]]:
+        """Do as `embed_images`, without blocking the event loop. Cancelling stops the work."""
+        return await self._avectors(images, image_item, "document")
+
+    async def aembed_multimodal(
+        self, inputs: Iterable[LangChainInput], input_type: Role = "document"
+    ) -> list[list[float]]:
+        """Do as `embed_multimodal`, without blocking the event loop. Cancelling stops the work."""
+        check_choice("input_type", input_type, Role)
+        return await self._avectors(inputs, multimodal_item, input_type)
+
+    def close(self) -> None:
+        """Close an engine of its own; the caller's stays open. Later calls raise `EngineClosedError`."""
+        self._encoder.close()
+
+    async def aclose(self) -> None:
+        """Do as `close`, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def _vector(self, given: Any, item_of: Callable[[Any], Item], role: Role) -> list[float]:
+        with naming(None):
+            (vector,) = self._encoder.get().embed([item_of(given)], role=role)
+        return _python_floats(vector)
+
+    async def _avector(self, given: Any, item_of: Callable[[Any], Item], role: Role) -> list[float]:
+        encoder = await asyncio.to_thread(self._encoder.get)
+        with naming(None):
+            (vector,) = await encoder.aembed([item_of(given)], role=role)
+        return _python_floats(vector)
+
+    def _vectors(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> list[list[float]]:
+        batches = self._batches(inputs, item_of, role)
+        return batches.vectors(self._encoder.get()) if batches.inputs else []
+
+    async def _avectors(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> list[list[float]]:
+        batches = self._batches(inputs, item_of, role)
+        return await batches.avectors(await asyncio.to_thread(self._encoder.get)) if batches.inputs else []
+
+    def _batches(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> Batches:
+        return Batches.of(inputs, item_of, role=role, size=self.batch_size, progress=self.show_progress_bar)
+
+
+def _python_floats(vector: FloatArray) -> list[float]:
+    floats: list[float] = vector.tolist()
+    return floats

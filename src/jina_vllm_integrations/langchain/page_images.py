@@ -1,0 +1,104 @@
+"""Which image a document names in its metadata, and whether it may be read."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError
+from jina_vllm_integrations.images.addresses import url_label
+from jina_vllm_integrations.types import ImageInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_LONGEST_LABEL = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageImages:
+    """Reads a document's metadata, which anybody may have written.
+
+    A local file is read only inside the allowed folders, and a URL is fetched only if that was chosen: otherwise a
+    document could have any file of this machine read, or this machine ask any server. A data URI holds its image.
+
+    Attributes:
+        key: Where the metadata has the image.
+        roots: The folders, absolute.
+        urls: Whether http and https URLs are fetched, within `ImageLimits` and from public addresses only.
+    """
+
+    key: str
+    roots: tuple[Path, ...]
+    urls: bool
+
+    def named_by(self, metadata: Mapping[str, Any]) -> ImageInput | None:
+        """Return the image that metadata names, not yet opened; ``None`` for none.
+
+        Raises:
+            ItemTypeError: It is no ``str``.
+            ImageError: A file outside the allowed folders, or a file URI that names none on this machine.
+            ImageAddressError: A URL, and URLs were not allowed.
+        """
+        source = metadata.get(self.key)
+        if source is None:
+            return None
+        if not isinstance(source, str):
+            raise ItemTypeError(
+                f"metadata[{self.key!r}] must be a str, a path, file URI, data URI or URL, got {type(source).__name__} "
+                f"{source!r:.60}. Store the image's path as str, or a data URI: vector stores take nothing else."
+            )
+        scheme = source.partition(":")[0].lower()
+        if scheme == "data":
+            return ImageInput(source)
+        if scheme == "file":
+            return ImageInput(self._allowed(_file_of(source), source))
+        if _URL.match(source):
+            return ImageInput(self._fetched(source))
+        return ImageInput(self._allowed(source, source))
+
+    def _fetched(self, url: str) -> str:
+        if not self.urls:
+            raise ImageAddressError(
+                f"a URL in metadata[{self.key!r}] is fetched only where that was chosen, got {url_label(url)!r}. "
+                "Pass allow_image_urls=True if you trust whoever wrote the documents with it, or store a file's path."
+            )
+        return url
+
+    def _allowed(self, path: str, source: str) -> Path:
+        """Return where a path leads, symbolic links and ``..`` followed: what is opened is what was checked."""
+        real = _real(path)
+        if real is None or not any(real.is_relative_to(os.path.realpath(root)) for root in self.roots):
+            roots = ", ".join(map(str, self.roots)) or "none"
+            raise ImageError(
+                f"a file in metadata[{self.key!r}] must be inside allowed_image_roots ({roots}) once links are "
+                f"followed, got {source[-_LONGEST_LABEL:]!r}. Add its folder there if all of it may be read."
+            )
+        return real
+
+
+def _real(path: str) -> Path | None:
+    """Return where a path leads, whether or not there is something; ``None`` for what can be no path."""
+    try:
+        return Path(os.path.realpath(path)) if path else None
+    except ValueError:  # a null character
+        return None
+
+
+def _file_of(uri: str) -> str:
+    """Return the path in a file URI, decoded once."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # brackets that hold no address
+        parts = urlsplit("file:")
+    if parts.netloc.lower() not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise ImageError(
+            f"a file URI must be file:///, an absolute path, percent-encoded, and nothing else, got "
+            f"{uri[:_LONGEST_LABEL]!r}. Store Path.as_uri(), or the plain path."
+        )
+    return os.fsdecode(unquote_to_bytes(parts.path))

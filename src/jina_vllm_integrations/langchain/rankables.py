@@ -1,0 +1,92 @@
+"""What is ranked, and by which text or image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_core.documents import Document
+
+from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
+from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.types import Item, TextInput
+
+if TYPE_CHECKING:
+    from jina_vllm_integrations.langchain.page_images import PageImages
+
+Rankable: TypeAlias = str | Document | Mapping[str, Any]
+"""A text; a document; or a dict with its text under ``"text"`` or ``"page_content"`` and its image under the reranker's
+``image_key``, there or in its ``"metadata"``."""
+
+
+def listed(documents: Iterable[Rankable]) -> list[Rankable]:
+    """Return several documents, before it is known whether each of them is one.
+
+    Raises:
+        ItemTypeError: It is one document.
+    """
+    if isinstance(documents, str | Document | Mapping):
+        raise ItemTypeError(
+            f"documents must be a sequence, got one {type(documents).__name__}. For one document write [document]."
+        )
+    return list(documents)
+
+
+def listed_documents(documents: Iterable[Document]) -> list[Document]:
+    """Return documents of which there will be copies.
+
+    Raises:
+        ItemTypeError: It is one document, or one of them is none; ``index`` is its position.
+    """
+    return [_document(document, index) for index, document in enumerate(listed(documents))]
+
+
+def items(rankables: Iterable[Rankable], images: PageImages) -> list[Item]:
+    """Return what each is ranked by: the image in its metadata, or else its text. Looks at the file system.
+
+    Raises:
+        InputError: One has neither, or its image must not be read; ``index`` is its position.
+    """
+    found: list[Item] = []
+    for index, rankable in enumerate(rankables):
+        with naming(index):
+            found.append(_item(rankable, images))
+    return found
+
+
+def _document(rankable: Rankable, index: int) -> Document:
+    if not isinstance(rankable, Document):
+        raise ItemTypeError(
+            f"compress_documents takes Documents, got {type(rankable).__name__} {rankable!r:.60}. Call rerank.",
+            index=index,
+        )
+    return rankable
+
+
+def _item(rankable: Rankable, images: PageImages) -> Item:
+    text, metadata = _parts(rankable)
+    image = images.named_by(metadata)
+    if image is not None:
+        return image
+    if text is None or (isinstance(text, str) and not text.strip()):
+        raise EmptyTextError(
+            f"a document must have a text, or an image in metadata[{images.key!r}], got neither. Store one of them, "
+            "say with image_key= where the image is, or leave the document out."
+        )
+    return TextInput(text)  # not bare: what is no str must not pass for an image
+
+
+def _parts(rankable: Rankable) -> tuple[Any, Mapping[str, Any]]:
+    """Return a text, or what stands in its place, and metadata."""
+    match rankable:
+        case str():
+            return rankable, {}
+        case Document():
+            return rankable.page_content, rankable.metadata
+        case Mapping():
+            text = rankable.get("page_content", rankable.get("text"))
+            return text, {**rankable, **(rankable.get("metadata") or {})}
+    raise ItemTypeError(
+        f"a document is a Document, str or dict, got {type(rankable).__name__} {rankable!r:.60}. Make it a Document; "
+        "an image goes into its metadata."
+    )

@@ -1,0 +1,250 @@
+"""Documents ranked by late interaction, for LangChain."""
+
+# Pydantic reads the annotations of this module, so they are not postponed.
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, Self, TypedDict
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation, field_validator
+
+from jina_vllm_integrations.encoder import Engine
+from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.langchain.copying import CopiedBySettings
+from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
+from jina_vllm_integrations.langchain.page_images import PageImages
+from jina_vllm_integrations.langchain.rankables import Rankable, items, listed, listed_documents
+from jina_vllm_integrations.lazy_encoder import LazyEncoder
+from jina_vllm_integrations.options import check_count
+from jina_vllm_integrations.reranking import LateInteractionReranker
+from jina_vllm_integrations.scoring.maxsim import Normalize
+from jina_vllm_integrations.token_store import TokenStore
+from jina_vllm_integrations.types import Item, Ranked, Task
+
+
+class Relevance(TypedDict):
+    """What Cohere's rerankers say of a document.
+
+    Attributes:
+        index: Its position in what was ranked.
+        relevance_score: More is better.
+    """
+
+    index: int
+    relevance_score: float
+
+
+class JinaVLLMRerank(CopiedBySettings, BaseDocumentCompressor):
+    """Ranks documents by MaxSim of their token vectors with a query's, texts and page images together.
+
+    A document whose metadata names an image is ranked by that image, any other by its ``page_content``. A document
+    with neither is an error, which names it: left out in silence it could never be found. Metadata may be a
+    stranger's, so a local image must be inside ``allowed_image_roots`` once links are followed, and a URL needs
+    ``allow_image_urls``.
+
+    Give it a ``store``: each document is then computed once, and later only the query.
+
+    Making one starts nothing. May be used by many threads and coroutines at once. The settings do not change;
+    ``model_copy(update=...)`` makes another one. Copies share an engine and a store that were given; pickled it travels
+    without an engine of its own, and not at all with what was given.
+
+    Args:
+        engine: The caller's, who closes it. Either this or ``model``.
+        model: Whose engine to make when it is first needed, with a multi-vector head. Also ``model_name``.
+        engine_options: Of the engine to make, as for `InProcessEngine`.
+        store: Keeps the documents' vectors. The caller opened it and closes it.
+        task: As for `JinaEncoder`, like the following two.
+        truncate: Cut documents and queries that are too long, instead of raising.
+        image_limits: What an image may cost.
+        top_n: How many documents to return at most; ``None`` for all.
+        score_threshold: The least score to return.
+        normalize: ``"mean"`` over the query's tokens, from -1 to 1 and comparable across queries, as a threshold
+            needs; or their ``"sum"``, MaxSim as the literature has it. The order is the same.
+        image_key: Where metadata names an image: a path, file URI, data URI or URL, as ``str``. ``None`` there counts
+            as no image.
+        allowed_image_roots: The folders whose files metadata may name; a relative path is one of the working folder.
+        allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only.
+
+    Raises:
+        ValidationError: Pydantic's, a ``ValueError``: a field or value that does not exist, neither or both of
+            ``engine`` and ``model``, or ``engine_options`` with an engine.
+
+    Example:
+        >>> with TokenStore("vectors") as store:
+        ...     reranker = JinaVLLMRerank(engine=engine, store=store, allowed_image_roots=(Path("scans"),))
+        ...     page = Document("", id="7", metadata={"image": "scans/1.png"})
+        ...     reranker.compress_documents([page, Document("a text")], "Where is the total?")
+        [Document(id='7', metadata={'image': 'scans/1.png', 'relevance_score': 0.71}, page_content=''), ...]
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
+    )
+
+    engine: SkipValidation[Engine | None] = Field(default=None, exclude=True, repr=False)
+    model: str | Path | None = Field(default=None, validation_alias=AliasChoices("model", "model_name"))
+    engine_options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold a token of the hub
+    store: TokenStore | None = Field(default=None, exclude=True, repr=False)
+    task: Task = "retrieval"
+    truncate: bool = False
+    image_limits: ImageLimits = ImageLimits()
+    top_n: int | None = Field(default=3, ge=1, strict=True)
+    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
+    normalize: Normalize = "mean"
+    image_key: str = "image"
+    allowed_image_roots: tuple[Path, ...] = ()
+    allow_image_urls: bool = False
+
+    _lazy: LazyEncoder = PrivateAttr()
+
+    @field_validator("allowed_image_roots")
+    @classmethod
+    def _from_here(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
+        """Let folders stay where they are when the process changes its own."""
+        return tuple(root.absolute() for root in roots)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check how an engine is had, without making one."""
+        super().model_post_init(context)
+        self._lazy = LazyEncoder(
+            engine=self.engine,
+            model=self.model,
+            task=self.task,
+            truncate=self.truncate,
+            image_limits=self.image_limits,
+            engine_options=self.engine_options,
+        )
+
+    def compress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,  # noqa: ARG002 - the signature is LangChain's
+    ) -> list[Document]:
+        """Rank documents.
+
+        Args:
+            documents: Texts and page images. They stay as they are.
+            query: What is searched for.
+            callbacks: Not called.
+
+        Returns:
+            Copies, the best first, of equals the earlier: with their ids and metadata, and a ``relevance_score`` in it.
+
+        Raises:
+            InputError: A document cannot be embedded, or its image must not be read; ``index`` is its position, and
+                ``None`` for the query.
+            CheckpointError: The model cannot be served, or has no multi-vector head.
+            EngineError: The engine did not start, was closed or died.
+            StoreError: The store cannot be read or written.
+        """
+        documents = listed_documents(documents)
+        return _with_scores(documents, self._ranked(documents, query, self.top_n))
+
+    async def acompress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,  # noqa: ARG002 - the signature is LangChain's
+    ) -> list[Document]:
+        """Do as `compress_documents`, without blocking the event loop. Cancelling stops the work."""
+        documents = listed_documents(documents)
+        return _with_scores(documents, await self._aranked(documents, query, self.top_n))
+
+    def rerank(
+        self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
+    ) -> list[Relevance]:
+        """Rank texts, documents and dicts, and return positions and scores.
+
+        Args:
+            documents: What is ranked. A ``str`` is always a text.
+            query: A text or an image.
+            top_n: How many to return at most; ``None`` for all, and left out the reranker's own.
+
+        Returns:
+            The best first; of equals, the earlier.
+
+        Raises:
+            OptionError: ``top_n`` is not a whole number from 1.
+            JinaVLLMError: As `compress_documents`.
+        """
+        return _relevances(self._ranked(listed(documents), query, self._most(top_n)))
+
+    async def arerank(
+        self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
+    ) -> list[Relevance]:
+        """Do as `rerank`, without blocking the event loop. Cancelling stops the work."""
+        return _relevances(await self._aranked(listed(documents), query, self._most(top_n)))
+
+    def cross_encoder(self) -> JinaVLLMCrossEncoder:
+        """Return a view for what takes a ``BaseCrossEncoder``, texts only. It shares the engine and the store."""
+        return JinaVLLMCrossEncoder(self._late_interaction)
+
+    def close(self) -> None:
+        """Close an engine of its own; what the caller gave stays open. Later calls raise `EngineClosedError`."""
+        self._lazy.close()
+
+    async def aclose(self) -> None:
+        """Do as `close`, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def _late_interaction(self) -> LateInteractionReranker:
+        return LateInteractionReranker(self._lazy.get(), self.store, normalize=self.normalize)
+
+    def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
+        candidates = self._candidates(documents)
+        if not candidates:
+            return []
+        return self._relevant(self._late_interaction().rerank(query, candidates, top_n=top_n))
+
+    async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
+        candidates = await asyncio.to_thread(self._candidates, documents)
+        if not candidates:
+            return []
+        reranker = await asyncio.to_thread(self._late_interaction)
+        return self._relevant(await reranker.arerank(query, candidates, top_n=top_n))
+
+    def _relevant(self, ranked: list[Ranked]) -> list[Ranked]:
+        if self.score_threshold is None:
+            return ranked
+        return [each for each in ranked if each.score >= self.score_threshold]
+
+    def _most(self, top_n: int | EllipsisType | None) -> int | None:
+        if isinstance(top_n, EllipsisType):
+            return self.top_n
+        if top_n is not None:
+            check_count("top_n", top_n)
+        return top_n
+
+    def _candidates(self, documents: Sequence[Rankable]) -> list[Item]:
+        """Return what each document is ranked by. Looks at the file system."""
+        images = PageImages(key=self.image_key, roots=self.allowed_image_roots, urls=self.allow_image_urls)
+        return items(documents, images)
+
+
+def _with_scores(documents: Sequence[Document], ranked: Sequence[Ranked]) -> list[Document]:
+    return [_with_score(documents[each.index], each.score) for each in ranked]
+
+
+def _with_score(document: Document, score: float) -> Document:
+    """Return a copy with a score, which takes the place of an earlier stage's."""
+    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+
+
+def _relevances(ranked: Sequence[Ranked]) -> list[Relevance]:
+    return [Relevance(index=each.index, relevance_score=each.score) for each in ranked]
