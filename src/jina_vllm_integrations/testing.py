@@ -13,6 +13,7 @@ from PIL import Image
 
 from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint, ImageGrid, SpecialTokens
+from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.errors import EngineClosedError
 from jina_vllm_integrations.projectors import Projector
 from jina_vllm_integrations.random_checkpoint import byte_level_tokenizer
@@ -28,7 +29,7 @@ _BUCKETS = 4096
 _TOKEN_DIMENSIONS = 32
 
 
-class FakeEngine:
+class FakeEngine(Closable):
     """Computes deterministic vectors that depend on the content.
 
     A text's token vector is drawn from the token and the two before it, an image's from the
@@ -72,12 +73,6 @@ class FakeEngine:
         with self._lock:
             self._closed = True
         self._executor.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import numpy as np
 
 from jina_vllm_integrations.errors import MissingExtraError, OptionError
+from jina_vllm_integrations.options import check_new_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,13 +42,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise OptionError(f"the output must end in one of {' '.join(_FORMATS)}, got {str(path)!r}. Rename it.")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise MissingExtraError("pyarrow", extra="parquet")
-    if not path.parent.is_dir():
-        raise OptionError(f"the output's folder must exist, {str(path.parent)!r} does not. Make it first.")
-    for file in files_of(path):
-        if file.is_dir():
-            raise OptionError(f"the output must be a file, {str(file)!r} is a folder. Choose another name.")
-        if file.exists() and not overwrite:
-            raise OptionError(f"{str(file)!r} exists. Choose another name, or pass --overwrite.")
+    check_new_files(files_of(path), overwrite=overwrite)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.cli.output import note, say
 from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.options import check_new_files
 
 if TYPE_CHECKING:
     import argparse
@@ -40,12 +41,7 @@ def explain(options: argparse.Namespace) -> int:
 def _check_output(path: Path, *, overwrite: bool) -> None:
     if path.suffix != ".png":
         raise OptionError(f"the output must end in .png, got {str(path)!r}. Rename it.")
-    if not path.parent.is_dir():
-        raise OptionError(f"the output's folder must exist, {str(path.parent)!r} does not. Make it first.")
-    if path.is_dir():
-        raise OptionError(f"the output must be a file, {str(path)!r} is a folder. Choose another name.")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{str(path)!r} exists. Choose another name, or pass --overwrite.")
+    check_new_files([path], overwrite=overwrite)
 
 
 def _image(options: argparse.Namespace) -> Path:

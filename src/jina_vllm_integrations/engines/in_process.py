@@ -17,12 +17,13 @@ from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint
+from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.engines.adapters import adapter_request
 from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options, vector_options
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
@@ -46,7 +47,7 @@ WireDtype = Literal["float32", "float16"]
 _request_ids = count()
 
 
-class InProcessEngine:
+class InProcessEngine(Closable):
     """Computes in a vLLM of this machine.
 
     Making one starts nothing; the first encode does, and takes as long as vLLM takes to load. Engines
@@ -162,22 +163,6 @@ class InProcessEngine:
                 if runtime.is_ours:
                     runtime.submit([self._cancel_tasks])[0].result()
                 self._release()
-
-    async def aclose(self) -> None:
-        """Do as `close`, without blocking the event loop."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     @cached_property
     def _options(self) -> dict[str, Any]:

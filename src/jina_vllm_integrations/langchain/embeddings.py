@@ -4,11 +4,12 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, overload
 
 from langchain_core.embeddings import Embeddings
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
+from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.encoder import Engine
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.batches import Batches
@@ -20,7 +21,7 @@ from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.types import FloatArray, Item, Role, Task, TextInput
 
 
-class JinaVLLMEmbeddings(CopiedBySettings, Embeddings):
+class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     """Texts and images for any vector store of LangChain's, in one space.
 
     Documents and queries get prompts of their own. Vectors are lists of Python floats, of unit length. Making one
@@ -191,22 +192,6 @@ class JinaVLLMEmbeddings(CopiedBySettings, Embeddings):
     def close(self) -> None:
         """Close an engine of its own; the caller's stays open. Later calls raise `EngineClosedError`."""
         self._encoder.close()
-
-    async def aclose(self) -> None:
-        """Do as `close`, without blocking the event loop."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     def _vector(self, given: Any, item_of: Callable[[Any], Item], role: Role) -> list[float]:
         with naming(None):

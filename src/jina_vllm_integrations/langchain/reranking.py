@@ -5,12 +5,13 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, Self, TypedDict
+from typing import Any, TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation, field_validator
 
+from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.encoder import Engine
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.copying import CopiedBySettings
@@ -37,7 +38,7 @@ class Relevance(TypedDict):
     relevance_score: float
 
 
-class JinaVLLMRerank(CopiedBySettings, BaseDocumentCompressor):
+class JinaVLLMRerank(Closable, CopiedBySettings, BaseDocumentCompressor):
     """Ranks documents by MaxSim of their token vectors with a query's, texts and page images together.
 
     A document whose metadata names an image is ranked by that image, any other by its ``page_content``. A document
@@ -186,22 +187,6 @@ class JinaVLLMRerank(CopiedBySettings, BaseDocumentCompressor):
     def close(self) -> None:
         """Close an engine of its own; what the caller gave stays open. Later calls raise `EngineClosedError`."""
         self._lazy.close()
-
-    async def aclose(self) -> None:
-        """Do as `close`, without blocking the event loop."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
 
     def _late_interaction(self) -> LateInteractionReranker:
         return LateInteractionReranker(self._lazy.get(), self.store, normalize=self.normalize)

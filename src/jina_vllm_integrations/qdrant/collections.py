@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -183,14 +184,13 @@ class Collection:
 
     def _connected(self) -> QdrantClient:
         client = self._place.connect()
-        try:
+        with ExitStack() as unless_it_fits:
+            unless_it_fits.callback(self._place.disconnect, client)
             if client.collection_exists(self._config.name):
                 self._check(client.get_collection(self._config.name).config.params.vectors)
             else:
                 client.create_collection(self._config.name, vectors_config=self._config.vectors())
-        except Exception:
-            self._place.disconnect(client)
-            raise
+            unless_it_fits.pop_all()
         return client
 
     def _check(self, vectors: dict[str, models.VectorParams] | models.VectorParams | None) -> None:

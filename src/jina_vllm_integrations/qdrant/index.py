@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sized
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.errors import CheckpointError
 from jina_vllm_integrations.options import check_choice, check_count
 from jina_vllm_integrations.positions import naming
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
 
 
-class QdrantIndex:
+class QdrantIndex(Closable):
     """Texts and page images in a Qdrant collection: found by dense vectors, ranked by late interaction.
 
     An item is one point with the vectors ``"dense"`` (cosine) and ``"tokens"`` (a multi-vector, MaxSim). Its payload
@@ -216,12 +217,6 @@ class QdrantIndex:
     def close(self) -> None:
         """Close the client, unless it is the caller's. What is stored stays, except in ``":memory:"``."""
         self._collection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _stream(
         self, payloads: Iterable[Mapping[str, Any]] | None, ids: Iterable[str] | None, role: Role

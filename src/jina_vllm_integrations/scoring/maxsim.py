@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Normalize = Literal["sum", "mean"]
 """What a score is: ColBERT's sum over the query's tokens, or their mean, which is comparable across queries."""
 
-# A thread costs what so many multiplications cost, twentyfold.
+# Fewer multiplications, some milliseconds of one core, are not worth another thread.
 _WORK_OF_A_THREAD = 2**24
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.compression import check_factor, pool_tokens
 from jina_vllm_integrations.content import digest
 from jina_vllm_integrations.errors import InputError
@@ -32,7 +34,7 @@ _LEAST_BYTES = 2**20
 _MOST_NOTES = 256
 
 
-class TokenStore:
+class TokenStore(Closable):
     """Token vectors in a folder, read by many processes and written by one.
 
     An entry belongs to a content (a text, or an image's pixels whatever its file), to a model with all its weights and
@@ -55,7 +57,8 @@ class TokenStore:
         StoreInUseError: The folder is open for writing elsewhere, or open in this process.
         StoreFormatError: A newer version of this package wrote it.
         StoreDamagedError: It is no store, or not a whole one.
-        StoreError: It is to be read and does not exist.
+        StoreFullError: The disk is full.
+        StoreError: It is to be read and does not exist, or the folder cannot be used.
 
     Example:
         >>> with TokenStore("vectors", max_bytes=20 * 2**30) as store:
@@ -137,8 +140,8 @@ class TokenStore:
         """
         entries = list(entries)
         kept = [self.as_kept(tokens, index=index) for index, (_, tokens) in enumerate(entries)]
-        self._shelf.put_many(self._new_notes())
-        self._shelf.put_many((key, to_bytes(tokens)) for (key, _), tokens in zip(entries, kept, strict=True))
+        contents = ((key, to_bytes(tokens)) for (key, _), tokens in zip(entries, kept, strict=True))
+        self._shelf.put_many(chain(self._new_notes(), contents))  # together: each transaction waits for the disk
         return kept
 
     def as_kept(self, tokens: TokenVectors, *, index: int | None = None) -> TokenVectors:
@@ -191,12 +194,6 @@ class TokenStore:
     def close(self) -> None:
         """Close. What was kept stays."""
         self._shelf.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _content_keys(self, requests: Sequence[Request]) -> Iterator[bytes]:
         sources = [source_key(request) for request in requests]
