@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
+from random_vectors import unit_rows
 
 from jina_vllm_integrations.scoring import pack, score
+from jina_vllm_integrations.scoring.cuda import products
 from jina_vllm_integrations.types import VectorDtype
 
 if TYPE_CHECKING:
@@ -32,24 +34,6 @@ SIZES = {
     "search 10,000 pages": (10_000, 600, 900, 20),
 }
 SAMPLE = 200
-
-
-def unit_rows(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return random float32 rows of unit length. *Shape:* ``(count, 128)``."""
-    rows = rng.standard_normal((count, 128), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def halves(query: torch.Tensor) -> torch.Tensor:
-    """Split a float32 query into two float16 ones that sum to it. *Shape:* ``(2 * n_tokens, dim)``."""
-    high = query.half()
-    return torch.cat([high, (query - high.float()).half()])
-
-
-def products(vectors: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-    """Return all inner products in float32. *Shape:* ``(n_rows, n_tokens)``."""
-    both = torch.mm(vectors, halves(query).T, out_dtype=torch.float32)
-    return both[:, : len(query)] + both[:, len(query) :]
 
 
 def segment_reduce(vectors: torch.Tensor, offsets: torch.Tensor, query: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "demo_model"))
 
 import numpy as np
 import torch
+from random_vectors import unit_rows
 from recording import record
 from search_sets import ndcg, search_set
 
@@ -43,16 +44,9 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.types import FloatArray
 
 PEERS = ("maxsim-cpu", "colpali-engine", "sentence-transformers")
-DIM = 128
 TOP = 50
 # Some ways leave threads behind that spin for a while, on the cores of the next one.
 _PAUSE = 0.05
-
-
-def unit_rows(rng: np.random.Generator, count: int) -> FloatArray:
-    """Return random rows of unit length. *Shape:* ``(count, 128)``, float32."""
-    rows = rng.standard_normal((count, DIM), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def documents(count: int, shortest: int, longest: int) -> list[FloatArray]:

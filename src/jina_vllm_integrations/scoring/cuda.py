@@ -83,14 +83,14 @@ class CudaVectors:
         import torch
 
         rows = slice(int(self._offsets[first]), int(self._offsets[last]))
-        products = _products(self._vectors[rows], query)
+        similarities = products(self._vectors[rows], query)
         if self._scales is not None:
-            products *= self._scales[rows, None]
+            similarities *= self._scales[rows, None]
         offsets = torch.from_numpy(self._offsets[first : last + 1] - self._offsets[first]).to(query.device)
-        return torch.segment_reduce(products, "max", offsets=offsets, axis=0)
+        return torch.segment_reduce(similarities, "max", offsets=offsets, axis=0)
 
 
-def _products(vectors: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+def products(vectors: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
     """Return inner products in float32. *Shape:* ``(n_rows, n_query_tokens)``."""
     import torch
 
