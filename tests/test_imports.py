@@ -17,7 +17,7 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 
 # A module imports from its own layer and those above it.
 LAYERS = (
-    {"types", "errors", "options", "positions", "closable"},
+    {"types", "errors", "options", "positions", "closable", "progress"},
     {"images", "model_files", "projectors", "in_flight", "quantization", "content"},
     {"checkpoints"},
     {"fingerprints", "prompts", "spans", "pooling", "scoring", "random_checkpoint"},

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel
-from tqdm import tqdm
 
 from jina_vllm_integrations.errors import EngineError, ItemTypeError
 from jina_vllm_integrations.positions import naming, renaming
+from jina_vllm_integrations.progress import progress_bar
 from jina_vllm_integrations.requests import check_plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from tqdm import tqdm
 
     from jina_vllm_integrations.encoder import JinaEncoder
     from jina_vllm_integrations.types import FloatArray, Item, Request, Role
@@ -83,7 +85,7 @@ class Batches:
         return vectors
 
     def _bar(self) -> tqdm[Any]:
-        return tqdm(desc="embedding", unit="item", total=len(self.inputs), disable=not self.progress)
+        return progress_bar(self.inputs, "embedding", shown=self.progress)
 
     def _positions(self) -> Iterator[range]:
         for start in range(0, len(self.inputs), self.size):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sized
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.errors import CheckpointError
 from jina_vllm_integrations.options import check_choice, check_count
 from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.progress import progress_bar
 from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
 from jina_vllm_integrations.qdrant.ids import check_ids, point_id
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 
     from qdrant_client import QdrantClient, models
-    from tqdm import tqdm
 
     from jina_vllm_integrations.encoder import JinaEncoder
     from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
@@ -124,7 +123,7 @@ class QdrantIndex(Closable):
         """
         stream = self._stream(payloads, ids, role)
         vectors = self._encoder.stream_both(stream.admitted(items), role=role)
-        with closing(vectors), _bar(items, shown=progress) as bar:
+        with closing(vectors), progress_bar(items, "storing", shown=progress) as bar:
             for dense, tokens in vectors:
                 self._collection.upsert(stream.add(dense, tokens))
                 bar.update()
@@ -145,7 +144,7 @@ class QdrantIndex(Closable):
         stream = self._stream(payloads, ids, role)
         vectors = self._encoder.astream_both(stream.admitted_async(items), role=role)
         async with aclosing(vectors):
-            with _bar(items, shown=progress) as bar:
+            with progress_bar(items, "storing", shown=progress) as bar:
                 async for dense, tokens in vectors:
                     await asyncio.to_thread(self._collection.upsert, stream.add(dense, tokens))
                     bar.update()
@@ -248,9 +247,3 @@ def _token_dimensions(encoder: JinaEncoder) -> int:
             f"has one with: jina-vllm prepare jinaai/jina-embeddings-v4 OUT --task {encoder.task}"
         )
     return checkpoint.token_dimensions
-
-
-def _bar(items: object, *, shown: bool) -> tqdm[Any]:
-    from tqdm import tqdm
-
-    return tqdm(desc="storing", unit="item", total=len(items) if isinstance(items, Sized) else None, disable=not shown)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sized
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tqdm import tqdm
-
 from jina_vllm_integrations.errors import InputError
+from jina_vllm_integrations.progress import progress_bar
 from jina_vllm_integrations.token_store.keys import pinned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tqdm import tqdm
+
     from jina_vllm_integrations.encoder import JinaEncoder
     from jina_vllm_integrations.token_store.store import TokenStore
     from jina_vllm_integrations.types import Embedding, Item, Request, Role, TokenVectors
@@ -63,9 +65,7 @@ class Warming:
 
     def run(self, items: Iterable[Item], *, progress: bool) -> Warmed:
         """Compute and keep what is missing. See `TokenStore.warm`."""
-        total = len(items) if isinstance(items, Sized) else None
-        bar: tqdm[Any]
-        with tqdm(desc="storing", unit="item", total=total, disable=not progress) as bar:
+        with progress_bar(items, "storing", shown=progress) as bar:
             requests = self._missing(self._encoder.stream_requests(items, role=self._role, output="tokens"), bar)
             with closing(self._encoder.compute(requests)) as embeddings:
                 try:
