@@ -17,9 +17,9 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 
 # A module imports from its own layer and those above it.
 LAYERS = (
-    {"types", "errors", "options", "positions", "closable", "progress"},
+    {"types", "errors", "options", "positions", "closable", "progress", "cache"},
     {"images", "model_files", "projectors", "in_flight", "quantization", "content"},
-    {"checkpoints"},
+    {"checkpoints", "pages"},
     {"fingerprints", "prompts", "spans", "pooling", "scoring", "random_checkpoint"},
     {"compression", "requests", "vllm_plugin"},
     {"encoder"},
@@ -33,7 +33,7 @@ LAYERS = (
 )
 HEAVY = {
     *("vllm", "torch", "torchvision", "transformers", "langchain_core", "llama_index"),
-    *("numpy", "PIL", "tokenizers", "numba", "qdrant_client", "scipy"),
+    *("numpy", "PIL", "tokenizers", "numba", "qdrant_client", "scipy", "pypdfium2"),
 }
 
 

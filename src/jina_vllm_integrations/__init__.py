@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.encoder import Engine, JinaEncoder
     from jina_vllm_integrations.engines.in_process import InProcessEngine
     from jina_vllm_integrations.errors import (
+        BrokenPdfError,
         CheckpointError,
         EmptyTextError,
+        EncryptedPdfError,
         EngineClosedError,
         EngineDiedError,
         EngineError,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
         JinaVLLMError,
         MissingExtraError,
         OptionError,
+        PageError,
+        PageNotFoundError,
         StoreClosedError,
         StoreDamagedError,
         StoreError,
@@ -45,8 +49,10 @@ _HOMES = {
     "encoder": ("Engine", "JinaEncoder"),
     "engines.in_process": ("InProcessEngine",),
     "errors": (
+        "BrokenPdfError",
         "CheckpointError",
         "EmptyTextError",
+        "EncryptedPdfError",
         "EngineClosedError",
         "EngineDiedError",
         "EngineError",
@@ -62,6 +68,8 @@ _HOMES = {
         "JinaVLLMError",
         "MissingExtraError",
         "OptionError",
+        "PageError",
+        "PageNotFoundError",
         "StoreClosedError",
         "StoreDamagedError",
         "StoreError",
@@ -80,8 +88,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Alignment",
+    "BrokenPdfError",
     "CheckpointError",
     "EmptyTextError",
+    "EncryptedPdfError",
     "Engine",
     "EngineClosedError",
     "EngineDiedError",
@@ -104,6 +114,8 @@ __all__ = [
     "LateInteractionReranker",
     "MissingExtraError",
     "OptionError",
+    "PageError",
+    "PageNotFoundError",
     "Ranked",
     "StoreClosedError",
     "StoreDamagedError",

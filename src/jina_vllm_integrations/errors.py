@@ -5,12 +5,16 @@
     │   ├── ItemTypeError (TypeError)    neither text nor image
     │   ├── EmptyTextError               nothing to embed
     │   ├── TextTooLongError             more tokens than the engine takes
-    │   └── ImageError                   something about an image
-    │       ├── ImageNotFoundError       no such file, or not a file
-    │       ├── ImageFormatError         not an image, truncated or disguised
-    │       ├── ImageSizeError           too many bytes or pixels, too flat, or empty
-    │       └── ImageFetchError          a URL that could not be fetched
-    │           └── ImageAddressError    a URL that must not be fetched
+    │   ├── ImageError                   something about an image
+    │   │   ├── ImageNotFoundError       no such file, or not a file
+    │   │   ├── ImageFormatError         not an image, truncated or disguised
+    │   │   ├── ImageSizeError           too many bytes or pixels, too flat, or empty
+    │   │   └── ImageFetchError          a URL that could not be fetched
+    │   │       └── ImageAddressError    a URL that must not be fetched
+    │   └── PageError                    something about a file with pages
+    │       ├── PageNotFoundError        no such file or folder, or no pages in it
+    │       ├── BrokenPdfError           no PDF, truncated or damaged
+    │       └── EncryptedPdfError        its password is missing or another
     ├── OptionError (ValueError)         an unknown role, task, dimension or engine option
     ├── CheckpointError                  a model directory that cannot be served
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
@@ -86,6 +90,22 @@ class ImageFetchError(ImageError):
 
 class ImageAddressError(ImageFetchError):
     """The image's URL leads to an address that is not public."""
+
+
+class PageError(InputError):
+    """Base of all errors about one file with pages. What is wrong with a picture is an `ImageError`."""
+
+
+class PageNotFoundError(PageError):
+    """The path does not exist or cannot be read, or the folder has no file with pages."""
+
+
+class BrokenPdfError(PageError):
+    """The file is no PDF, or the PDF or one of its pages is truncated or damaged."""
+
+
+class EncryptedPdfError(PageError):
+    """The PDF is encrypted, and no password that was given opens it."""
 
 
 class OptionError(JinaVLLMError, ValueError):

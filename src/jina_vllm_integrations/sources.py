@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 from jina_vllm_integrations.errors import InputError, OptionError
+from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["text", "image"]
 
-IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 TEXT_SUFFIXES = frozenset({".md", ".rst", ".text", ".txt"})
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
+from jina_vllm_integrations.cache import cache_directory
 from jina_vllm_integrations.errors import CheckpointError
 from jina_vllm_integrations.model_files import read_json, write_json
 
@@ -42,12 +42,6 @@ def demo_checkpoint() -> Path:
 def checkpoint_directory() -> Path:
     """Return where `demo_checkpoint` is, or will be once it is asked for."""
     return _home() / _CHECKPOINT
-
-
-def cache_directory() -> Path:
-    """Return where this package keeps what it can make again."""
-    # Set to nothing means not set.
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jina-vllm-integrations"
 
 
 def _home() -> Path:

@@ -56,9 +56,12 @@ _DECODERS: dict[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
 }
 _LONGEST_SIGNATURE = 12
 
+IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Of files in these formats: which files of a folder are taken for images."""
+
 # What Pillow raises on bytes that are not what they say. `Warning` is there because a process may turn its warnings
 # into errors.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -195,7 +198,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         # Not image.getexif(): PNG's decodes all pixels in search of metadata behind them.
         return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
-    except _DAMAGE:
+    except DAMAGE:
         return 1  # damaged metadata turns nothing: the pixels may be fine
 
 
@@ -210,7 +213,7 @@ def _explained(label: str) -> Iterator[None]:
             f"Pillow refuses the size of {label!r} ({error}). "
             "Downscale it, or raise PIL.Image.MAX_IMAGE_PIXELS in your program."
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageFormatError(
             f"an image must be complete and undamaged; {label!r} cannot be decoded ({error or type(error).__name__}). "
             "Export or download it again."

@@ -2,7 +2,6 @@
 
 Over an engine of yours, or over one that is made when it is first needed::
 
-    embeddings = JinaVLLMEmbeddings(model="jinaai/jina-embeddings-v4-vllm-retrieval")
     store = InMemoryVectorStore(embeddings)
 
 Needs the extra ``langchain``, which is langchain-core; langchain-community is not used.
@@ -18,12 +17,21 @@ from jina_vllm_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
+    from jina_vllm_integrations.langchain.loading import PageImageLoader
     from jina_vllm_integrations.langchain.reranking import JinaVLLMRerank
 
 # Their base classes are LangChain's, which is imported when one of them is first asked for.
-_HOME_OF = {"JinaVLLMEmbeddings": "embeddings", "JinaVLLMRerank": "reranking"}
+_HOME_OF = {
+    "JinaVLLMEmbeddings": "embeddings",
+    "JinaVLLMRerank": "reranking",
+    "PageImageLoader": "loading",
+}
 
-__all__ = ["JinaVLLMEmbeddings", "JinaVLLMRerank"]
+__all__ = [
+    "JinaVLLMEmbeddings",
+    "JinaVLLMRerank",
+    "PageImageLoader",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,139 @@
+"""PDFs, scans and pictures as LangChain's documents, one a page."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import Document
+
+from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.options import check_count
+from jina_vllm_integrations.pages import PageReader
+from jina_vllm_integrations.pages.files import listed
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Generator, Sequence
+    from pathlib import Path
+
+    from jina_vllm_integrations.pages import OnError, Page, PagePaths, SkippedPage
+
+
+class PageImageLoader(BaseLoader):
+    """Loads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
+
+    A document's text is how the page's text layer begins, or which page it is. All else is in the metadata, which any
+    store takes and ``index`` hashes:
+
+    - ``source``, the file; ``page``, from 0; ``total_pages``; and ``page_label``, the number that is printed on the
+      page, if the PDF says;
+    - ``image_uri``, the image's absolute path; ``image_sha256`` of its bytes, which changes with the pixels; ``width``
+      and ``height`` in pixels; and ``dpi``, if it is known.
+
+    Pages of PDFs, and of TIFF files with several, are rendered into ``image_folder`` when their turn comes, and named
+    by content: an unchanged page keeps its ``image_uri``. A picture's is the picture itself. To rank pages or show
+    them, allow what reads documents' images the folders of both. PDFs need the extra ``pdf``.
+
+    Args:
+        path: A file, a folder, which is searched to any depth in the order of names, or several of them.
+        glob: Which files of a folder to load, as for `PageReader`, like all that follows but ``max_characters``.
+        dpi: At which PDFs are rendered; large pages at less.
+        image_folder: Where rendered pages go; ``None`` for the user's cache. Nothing in it is ever removed.
+        password: Of encrypted PDFs; of several, each is tried.
+        image_limits: What a page's image may cost.
+        on_error: ``"skip"`` to log a file or page that cannot be read as a warning, and list it in ``skipped``.
+        show_progress: Show a bar that counts pages.
+        max_characters: Of a document's text.
+
+    Raises:
+        OptionError: A value that is none of these.
+
+    Example:
+        >>> loader = PageImageLoader("reports", image_folder="page_images")
+        >>> reranker = JinaVLLMRerank(engine=engine, allowed_image_roots=(loader.image_folder, Path("reports")))
+        >>> for document in loader.lazy_load():
+        ...     print(document.metadata["source"], document.metadata["page"], document.metadata["image_uri"])
+        reports/2024.pdf 0 /home/me/page_images/5f70bf18a086….png
+        reports/front.jpg 0 /home/me/reports/front.jpg
+    """
+
+    def __init__(
+        self,
+        path: PagePaths,
+        *,
+        glob: str = "**/*",
+        dpi: float = 150,
+        image_folder: str | os.PathLike[str] | None = None,
+        password: str | Sequence[str] | None = None,
+        image_limits: ImageLimits = ImageLimits(),
+        on_error: OnError = "raise",
+        show_progress: bool = False,
+        max_characters: int = 2000,
+    ) -> None:
+        check_count("max_characters", max_characters)
+        self._paths = listed(path)
+        self._max_characters = max_characters
+        self._reader = PageReader(
+            glob=glob,
+            dpi=dpi,
+            image_folder=image_folder,
+            password=password,
+            image_limits=image_limits,
+            on_error=on_error,
+            show_progress=show_progress,
+        )
+
+    @property
+    def image_folder(self) -> Path:
+        """Where rendered pages go, absolute."""
+        return self._reader.image_folder
+
+    @property
+    def skipped(self) -> list[SkippedPage]:
+        """What the latest load left out so far."""
+        return self._reader.skipped
+
+    def lazy_load(self) -> Generator[Document]:
+        """Yield documents, each page rendered when its turn comes.
+
+        Raises:
+            OptionError: ``glob`` is no pattern, or ``image_folder`` cannot be written.
+            PageNotFoundError: The path does not exist, or the folder has no such file. Never skipped.
+            PageError: A file is damaged, encrypted, unreadable or a link out of its folder.
+            ImageError: A picture is damaged or too large, or a rendered page is.
+            MissingExtraError: There is a PDF, and pypdfium2 is not installed.
+        """
+        with closing(self._reader.read(self._paths)) as pages:
+            yield from map(self._document, pages)
+
+    async def alazy_load(self) -> AsyncIterator[Document]:
+        """Do as `lazy_load`, without blocking the event loop. Cancelling stops the work after the page it is at."""
+        documents = self.lazy_load()
+        loop = asyncio.get_running_loop()
+        worker = ThreadPoolExecutor(max_workers=1)  # files are closed after their last page, never during it
+        try:
+            while (document := await loop.run_in_executor(worker, next, documents, None)) is not None:
+                yield document
+        finally:
+            worker.submit(documents.close)
+            worker.shutdown(wait=False)
+
+    def _document(self, page: Page) -> Document:
+        metadata: dict[str, Any] = {
+            "source": str(page.source),
+            "page": page.number,
+            "total_pages": page.n_pages,
+            "image_uri": str(page.image.path),
+            "image_sha256": page.image.sha256,
+            "width": page.image.size[0],
+            "height": page.image.size[1],
+        }
+        if page.label:
+            metadata["page_label"] = page.label
+        if page.dpi is not None:
+            metadata["dpi"] = page.dpi
+        return Document(page.excerpt(self._max_characters), metadata=metadata)

@@ -1,0 +1,87 @@
+"""What is known of a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jina_vllm_integrations.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageImage:
+    """A page's image on the disk.
+
+    Attributes:
+        path: Absolute.
+        sha256: Of the file's bytes, in hexadecimal.
+        size: Width and height in pixels as a viewer shows them.
+    """
+
+    path: Path
+    sha256: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page of a file.
+
+    Attributes:
+        source: The file, as it was named or found.
+        number: The page's position, from 0.
+        n_pages: How many pages the file has.
+        image: What it looks like.
+        dpi: Pixels an inch; ``None`` where the file does not say.
+        text: The text layer, without blank lines; empty for none.
+        label: The number that is printed on it, such as ``"iv"``, if the file says; otherwise empty.
+    """
+
+    source: Path
+    number: int
+    n_pages: int
+    image: PageImage
+    dpi: float | None = None
+    text: str = ""
+    label: str = ""
+
+    def excerpt(self, max_characters: int) -> str:
+        """Return how the text begins, to the end of a word; or, where there is none, which page it is."""
+        if not self.text:
+            return f"[page {self.number + 1} of {self.source.name}]" if self.n_pages > 1 else f"[{self.source.name}]"
+        if len(self.text) <= max_characters:
+            return self.text
+        beginning = self.text[: max_characters + 1]
+        end = max(beginning.rfind(" "), beginning.rfind("\n"))
+        return beginning[: end if end > 0 else max_characters]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedPage:
+    """What could not be read, and was left out because that was chosen.
+
+    Attributes:
+        source: The file.
+        number: The page's position, from 0; ``None`` for all pages of the file.
+        error: Why. It says so itself, too.
+    """
+
+    source: Path
+    number: int | None
+    error: InputError
+
+
+class Pages(Protocol):
+    """The pages of an open file, each of which is rendered when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def page(self, number: int) -> Page:
+        """Render a page.
+
+        Raises:
+            InputError: It is damaged, or too large.
+        """
