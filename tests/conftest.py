@@ -16,6 +16,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from jina_vllm_integrations import InProcessEngine, JinaEncoder, random_checkpoint
+from jina_vllm_integrations.demo import demo_engine
 from jina_vllm_integrations.testing import FakeEngine
 
 # No test depends on speed, and each run tries the same examples.
@@ -55,6 +56,14 @@ def vllm_engine(checkpoint):
 def client_engine(checkpoint):
     """Return an engine of stock vLLM, whose states this process pools."""
     with InProcessEngine(checkpoint, pooling="client", **ENGINE_OPTIONS) as engine:
+        JinaEncoder(engine, task="retrieval").embed(["start"], role="query")
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def demo_vllm():
+    """Return a vLLM of the demo's checkpoint: engines of equal settings, such as those of examples, share it."""
+    with demo_engine() as engine:
         JinaEncoder(engine, task="retrieval").embed(["start"], role="query")
         yield engine
 

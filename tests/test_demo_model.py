@@ -23,7 +23,7 @@ from repository import read_repository
 from search_sets import SET_NAMES, ndcg, search_set
 
 from jina_vllm_integrations import JinaEncoder, prepare
-from jina_vllm_integrations.demo import demo_checkpoint, demo_corpus, demo_engine
+from jina_vllm_integrations.demo import demo_checkpoint, demo_corpus
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.types import Task
 
@@ -34,11 +34,10 @@ SIZE = 60
 MOST_BYTES = 8_000_000
 
 
-@pytest.fixture(scope="module")
-def engine():
+@pytest.fixture
+def engine(demo_vllm):
     """Return a vLLM of the demo's checkpoint."""
-    with demo_engine() as engine:
-        yield engine
+    return demo_vllm
 
 
 @pytest.fixture(scope="module")

@@ -17,20 +17,21 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 
 # A module imports from its own layer and those above it.
 LAYERS = (
-    {"types", "errors", "options", "positions", "closable", "progress", "cache"},
+    {"types", "errors", "options", "positions", "closable", "progress", "cache", "threaded"},
     {"images", "model_files", "projectors", "in_flight", "quantization", "content"},
-    {"checkpoints", "pages"},
+    {"checkpoints", "copying", "image_access", "page_images", "page_results", "pages", "thumbnails"},
     {"fingerprints", "prompts", "spans", "pooling", "scoring", "random_checkpoint"},
     {"compression", "requests", "vllm_plugin"},
     {"encoder"},
     {"heatmaps", "qdrant", "token_store"},
-    {"reranking"},
+    {"dense_cache", "dense_records", "reranking"},
     {"engines", "testing", "preparation"},
     {"lazy_encoder"},
-    {"langchain"},
+    {"langchain", "llama_index"},
     {"demo", "doctor", "installation", "sources", "vector_files"},
     {"cli"},
 )
+FRAMEWORK_OF = {"langchain": "langchain_core", "llama_index": "llama_index"}
 HEAVY = {
     *("vllm", "torch", "torchvision", "transformers", "langchain_core", "llama_index"),
     *("numpy", "PIL", "tokenizers", "numba", "qdrant_client", "scipy", "pypdfium2"),
@@ -83,7 +84,7 @@ def test_imports_run_one_way(room, path):
 @pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))
 def test_no_module_imports_an_engine_or_a_framework_when_it_is_imported(room, path):
     """Heavy and optional packages are imported where they are used."""
-    heavy = HEAVY - {"numpy", "PIL", "numba"} - ({"langchain_core"} if room == "langchain" else set())
+    heavy = HEAVY - {"numpy", "PIL", "numba"} - {FRAMEWORK_OF.get(room)}
     assert not heavy & {name.split(".")[0] for name in imports_of(path, only_at_import=True)}
 
 

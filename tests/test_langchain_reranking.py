@@ -223,7 +223,7 @@ def test_a_red_query_finds_the_red_page(make):
 def test_the_key_of_images_is_configurable(make):
     """Then the usual key is metadata like any other."""
     given = [Document("", metadata={"page_png": data_uri("red"), "image": "/etc/passwd"})]
-    assert len(make(image_key="page_png").compress_documents(given, QUERY)) == 1
+    assert len(make(image_keys=("page_png",)).compress_documents(given, QUERY)) == 1
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_limits_hold_for_images_of_metadata(make):
 def test_a_document_with_neither_text_nor_image_is_named(make, engine, document):
     """It is not left out in silence."""
     for rank in (make().rerank, lambda *given: asyncio.run(make().arerank(*given))):
-        with pytest.raises(EmptyTextError, match=r"item 2: .* a text, or an image in metadata\['image'\]") as caught:
+        with pytest.raises(EmptyTextError, match=r"item 2: .* 'image_uri' or 'image', got neither") as caught:
             rank(["a", "b", document], QUERY)
         assert caught.value.index == 2
     assert engine.batches == []

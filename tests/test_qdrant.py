@@ -93,6 +93,9 @@ class RestServer(ThreadingHTTPServer):
                 )
             case "POST", "collections", name, "points", "delete":
                 result = self.qdrant.delete(name, models.PointIdsList(**body))
+            case "POST", "collections", name, "points":
+                records = self.qdrant.retrieve(name, models.PointRequest(**body).ids)
+                return [json.loads(record.model_dump_json(exclude_none=True)) for record in records]
             case "POST", "collections", name, "points", "scroll":
                 result = models.ScrollResult(points=self.qdrant.scroll(name, limit=1000, with_vectors=True)[0])
             case "POST", "collections", name, "points", "count":
@@ -210,6 +213,17 @@ def test_scores_are_max_sim(index, encoder):
     assert {hit.id for hit in hits} == set(ids)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     np.testing.assert_allclose([hit.score for hit in hits], [expected[hit.id] for hit in hits], rtol=0, atol=1e-4)
+
+
+def test_scores_that_compare_across_queries(index, encoder):
+    """The mean over the query's tokens, in the same order."""
+    index.upsert(["ein Text", "noch ein Text", "the third"])
+    (asked,) = encoder.embed_tokens(["ein Text"], role="query")
+    sums, means = index.search("ein Text"), index.search("ein Text", normalize="mean")
+    assert [hit.id for hit in means] == [hit.id for hit in sums]
+    assert [hit.score * len(asked.vectors) for hit in means] == pytest.approx([hit.score for hit in sums])
+    with pytest.raises(OptionError, match="normalize must be one of 'sum', 'mean'"):
+        index.search("ein Text", normalize="max")
 
 
 def test_dense_vectors_choose_what_is_ranked(index, encoder):
@@ -409,6 +423,15 @@ def test_payloads_are_the_callers(index):
     assert index.search("a text")[0].payload == kept
     index.upsert(["without"])
     assert {json.dumps(payload) for payload, _ in stored(index).values()} == {json.dumps(kept), "{}"}
+
+
+def test_payloads_by_id(index):
+    """Under the caller's names as under the points' own; in the order of the ids."""
+    (point, _) = index.upsert(["a", "b"], payloads=[{"page": 1}, {"page": 2}], ids=["report.pdf#1", "report.pdf#2"])
+    assert index.payloads(["report.pdf#2", "nothing", point]) == [{"page": 2}, None, {"page": 1}]
+    assert index.payloads([]) == []
+    with pytest.raises(InputError, match="ids must be an iterable of ids"):
+        index.payloads("report.pdf#1")
 
 
 def test_filters(index):

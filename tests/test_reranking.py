@@ -108,6 +108,19 @@ def plain(ranked):
     return [(each.index, each.score) for each in ranked]
 
 
+def test_a_query_that_was_computed_before(reranker, encoder, engine):
+    """Its token vectors rank as the query does, and it is not computed again."""
+    (tokens,) = encoder.embed_tokens([QUERY], role="query")
+    ranked = reranker.rerank(QUERY, CANDIDATES)
+    engine.batches.clear()
+    assert plain(reranker.rerank(tokens, CANDIDATES)) == plain(ranked)
+    assert plain(asyncio.run(reranker.arerank(tokens, CANDIDATES))) == plain(ranked)
+    assert sum(engine.batches) == (0 if reranker.store else 2 * len(CANDIDATES))
+    with pytest.raises(EmptyTextError) as caught:
+        reranker.rerank(tokens, ["a", ""])
+    assert caught.value.index == 1
+
+
 @pytest.mark.parametrize("query", [QUERY, picture("blue"), ImageInput(png(picture("red")))], ids=["text", "PIL", "PNG"])
 def test_texts_and_images_rank_texts_and_images(reranker, encoder, query):
     """The order and the scores are those of MaxSim, the first time and the second."""

@@ -14,14 +14,14 @@ from jina_vllm_integrations.requests import check_plural
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.scoring.maxsim import Normalize, ranking
 from jina_vllm_integrations.token_store.keys import pinned_requests, source_key
-from jina_vllm_integrations.types import Ranked
+from jina_vllm_integrations.types import Ranked, TokenVectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jina_vllm_integrations.encoder import JinaEncoder
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Embedding, Item, Request, TokenVectors
+    from jina_vllm_integrations.types import Embedding, Item, Request
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,18 +29,26 @@ class _Plan:
     """What one call computes.
 
     Attributes:
+        query: The query's vectors where they were given.
         keys: Of each candidate; equal candidates have equal keys.
         positions: Of the first candidate with each key.
         found: What the store has.
-        requests: The query's, then those of the keys that are missing.
+        requests: The query's unless it was computed before, then those of the keys that are missing.
         missing: These keys.
     """
 
+    query: TokenVectors | None
     keys: list[bytes]
     positions: dict[bytes, int]
     found: dict[bytes, TokenVectors]
     requests: list[Request]
     missing: list[bytes]
+
+    @property
+    def asked_for(self) -> list[int | None]:
+        """Which candidate each request is about; ``None`` for the query."""
+        asked: list[int | None] = [] if self.query is not None else [None]
+        return asked + [self.positions[key] for key in self.missing]
 
 
 class LateInteractionReranker:
@@ -74,11 +82,13 @@ class LateInteractionReranker:
         self.store = store
         self._normalize = normalize
 
-    def rerank(self, query: Item, candidates: Iterable[Item], *, top_n: int | None = None) -> list[Ranked]:
+    def rerank(
+        self, query: Item | TokenVectors, candidates: Iterable[Item], *, top_n: int | None = None
+    ) -> list[Ranked]:
         """Rank candidates.
 
         Args:
-            query: A text or an image.
+            query: A text or an image, or its token vectors where a first stage has computed them.
             candidates: Texts, images, or a mix of both. Equal ones are computed once.
             top_n: How many to return at most; ``None`` for all.
 
@@ -97,35 +107,41 @@ class LateInteractionReranker:
         if not items:
             return []
         plan = self._plan(query, items)
-        with renaming([None, *(plan.positions[key] for key in plan.missing)]):
+        with renaming(plan.asked_for):
             embeddings = list(self.encoder.compute(plan.requests))
         return self._ranked(plan, embeddings, top_n)
 
-    async def arerank(self, query: Item, candidates: Iterable[Item], *, top_n: int | None = None) -> list[Ranked]:
+    async def arerank(
+        self, query: Item | TokenVectors, candidates: Iterable[Item], *, top_n: int | None = None
+    ) -> list[Ranked]:
         """Do as `rerank`, without blocking the event loop. Cancelling stops the work."""
         items = await asyncio.to_thread(_checked, candidates, top_n)
         if not items:
             return []
         plan = await asyncio.to_thread(self._plan, query, items)
-        with renaming([None, *(plan.positions[key] for key in plan.missing)]):
+        with renaming(plan.asked_for):
             embeddings = await self.encoder.acompute(plan.requests)
         return await asyncio.to_thread(self._ranked, plan, embeddings, top_n)
 
-    def _plan(self, query: Item, candidates: list[Item]) -> _Plan:
-        with naming(None):
-            (asked,) = self.encoder.requests([query], role="query", output="tokens")
+    def _plan(self, query: Item | TokenVectors, candidates: list[Item]) -> _Plan:
+        asked = [] if isinstance(query, TokenVectors) else self._asked(query)
         requests = pinned_requests(self.encoder, candidates, role="document")
         keys = self._keys(requests)
         positions = {key: index for index, key in reversed(list(enumerate(keys)))}
         found = self._found(list(positions))
         missing = [key for key in positions if key not in found]
         return _Plan(
+            query=query if isinstance(query, TokenVectors) else None,
             keys=keys,
             positions=positions,
             found=found,
-            requests=[asked, *(requests[positions[key]] for key in missing)],
+            requests=[*asked, *(requests[positions[key]] for key in missing)],
             missing=missing,
         )
+
+    def _asked(self, query: Item) -> list[Request]:
+        with naming(None):
+            return self.encoder.requests([query], role="query", output="tokens")
 
     def _keys(self, requests: list[Request]) -> list[bytes]:
         if self.store is None:
@@ -139,7 +155,8 @@ class LateInteractionReranker:
         return {key: tokens for key, tokens in found if tokens is not None}
 
     def _ranked(self, plan: _Plan, embeddings: Sequence[Embedding], top_n: int | None) -> list[Ranked]:
-        query, *computed = (_tokens(embedding) for embedding in embeddings)
+        computed = [_tokens(embedding) for embedding in embeddings]
+        query = computed.pop(0) if plan.query is None else plan.query
         with renaming([plan.positions[key] for key in plan.missing]):
             kept = self._kept(plan.missing, computed)
         vectors = {**plan.found, **dict(zip(plan.missing, kept, strict=True))}

@@ -2,6 +2,7 @@
 
 Over an engine of yours, or over one that is made when it is first needed::
 
+    embeddings = JinaVLLMEmbeddings(model="jinaai/jina-embeddings-v4-vllm-retrieval")
     store = InMemoryVectorStore(embeddings)
 
 Needs the extra ``langchain``, which is langchain-core; langchain-community is not used.
@@ -16,21 +17,30 @@ from typing import TYPE_CHECKING
 from jina_vllm_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from jina_vllm_integrations.langchain.byte_store import JinaVLLMByteStore
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.loading import PageImageLoader
     from jina_vllm_integrations.langchain.reranking import JinaVLLMRerank
+    from jina_vllm_integrations.langchain.retrieving import JinaVLLMRetriever
+    from jina_vllm_integrations.langchain.tools import create_page_search_tool
 
 # Their base classes are LangChain's, which is imported when one of them is first asked for.
 _HOME_OF = {
+    "JinaVLLMByteStore": "byte_store",
     "JinaVLLMEmbeddings": "embeddings",
     "JinaVLLMRerank": "reranking",
+    "JinaVLLMRetriever": "retrieving",
     "PageImageLoader": "loading",
+    "create_page_search_tool": "tools",
 }
 
 __all__ = [
+    "JinaVLLMByteStore",
     "JinaVLLMEmbeddings",
     "JinaVLLMRerank",
+    "JinaVLLMRetriever",
     "PageImageLoader",
+    "create_page_search_tool",
 ]
 
 

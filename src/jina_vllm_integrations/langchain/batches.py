@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
+    from jina_vllm_integrations.dense_cache import CachedEncoder
     from jina_vllm_integrations.encoder import JinaEncoder
     from jina_vllm_integrations.types import FloatArray, Item, Request, Role
 
@@ -72,7 +73,18 @@ class Batches:
                 bar.update()
         return vectors
 
-    async def avectors(self, encoder: JinaEncoder) -> list[list[float]]:
+    def cached_vectors(self, encoder: CachedEncoder) -> list[list[float]]:
+        """Do as `vectors` one batch after the other, each of which is kept when it is done."""
+        vectors: list[list[float]] = []
+        with self._bar() as bar:
+            for positions in self._positions():
+                with _located(positions):
+                    rows = encoder.embed(self._items(positions), role=self.role)
+                vectors += _python_floats(rows)
+                bar.update(len(positions))
+        return vectors
+
+    async def avectors(self, encoder: JinaEncoder | CachedEncoder) -> list[list[float]]:
         """Do as `vectors` one batch after the other, without blocking the event loop. Cancelling stops the work."""
         vectors: list[list[float]] = []
         with self._bar() as bar:

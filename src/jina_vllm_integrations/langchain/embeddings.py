@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any, overload
 
 from langchain_core.embeddings import Embeddings
+from langchain_core.stores import ByteStore
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
 from jina_vllm_integrations.closable import Closable
-from jina_vllm_integrations.encoder import Engine
+from jina_vllm_integrations.copying import CopiedBySettings
+from jina_vllm_integrations.dense_cache import CachedEncoder
+from jina_vllm_integrations.encoder import Engine, JinaEncoder
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.batches import Batches
-from jina_vllm_integrations.langchain.copying import CopiedBySettings
+from jina_vllm_integrations.langchain.byte_store import JinaVLLMByteStore
+from jina_vllm_integrations.langchain.handover import taken_over
 from jina_vllm_integrations.langchain.images import LangChainImage, LangChainInput, image_item, multimodal_item
 from jina_vllm_integrations.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.options import check_choice
@@ -30,7 +34,12 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
 
     The settings do not change; ``model_copy(update=...)`` makes another one, checked anew. Copies, deep ones too,
     share an engine that was given and make their own otherwise (of equal settings, engines share one vLLM). Pickled it
-    travels without its engine, and not at all with one that was given.
+    travels without its engine, and not at all with one that was given, or with a cache.
+
+    Give it a ``cache``: each text and image is then computed once, by this and all later runs. Roles are apart in it,
+    and so are models with all their weights and options, tasks and dimensions; an image is its pixels, whatever its
+    file. Vectors come from it in float16, scaled to unit length again, from the first call on, which moves a cosine by
+    less than 1e-4 (2e-5 at 2048 dimensions). A batch is kept when it is done.
 
     Args:
         engine: The caller's, who closes it. Not in the representation, nor serialised.
@@ -43,6 +52,8 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
         truncate: Cut texts that are longer than the engine takes, instead of raising. Logged once.
         image_limits: What an image may cost.
         engine_options: Those of `InProcessEngine`, vLLM's among them, for an engine of its own.
+        cache: Any `ByteStore` of LangChain's, such as a `JinaVLLMByteStore`, which keeps to a size. The caller's, who
+            closes it. Its exceptions are raised as they are.
 
     Raises:
         ValidationError: Pydantic's, a ``ValueError``: an option or value that does not exist, neither or both of
@@ -68,6 +79,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     truncate: bool = False
     image_limits: ImageLimits = ImageLimits()
     engine_options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold a token of the hub
+    cache: ByteStore | None = Field(default=None, exclude=True, repr=False)
 
     _encoder: LazyEncoder = PrivateAttr()
 
@@ -100,7 +112,8 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
             EngineError: The engine did not start, was closed or died.
             MissingExtraError: vLLM is not installed.
         """
-        return self._vectors(texts, TextInput, "document")
+        handed = taken_over(texts)
+        return self._vectors(texts, TextInput, "document") if handed is None else handed
 
     def embed_query(self, text: str) -> list[float]:
         """Embed a text that is searched for. Errors are those of `embed_documents`, without an ``index``.
@@ -160,7 +173,8 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do as `embed_documents`, without blocking the event loop. Cancelling stops the work."""
-        return await self._avectors(texts, TextInput, "document")
+        handed = taken_over(texts)
+        return await self._avectors(texts, TextInput, "document") if handed is None else handed
 
     async def aembed_query(self, text: str) -> list[float]:
         """Do as `embed_query`, without blocking the event loop. Cancelling stops the work."""
@@ -189,28 +203,50 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
         check_choice("input_type", input_type, Role)
         return await self._avectors(inputs, multimodal_item, input_type)
 
+    def encoder(self) -> JinaEncoder:
+        """Return the encoder behind, for what needs token vectors as well. Made when it is first needed.
+
+        Raises:
+            CheckpointError: The model cannot be served.
+            OptionError: The checkpoint lacks the task or the dimensions, or there is no such engine option.
+            EngineClosedError: This was closed.
+            MissingExtraError: vLLM is not installed.
+        """
+        return self._encoder.get()
+
     def close(self) -> None:
         """Close an engine of its own; the caller's stays open. Later calls raise `EngineClosedError`."""
         self._encoder.close()
 
     def _vector(self, given: Any, item_of: Callable[[Any], Item], role: Role) -> list[float]:
         with naming(None):
-            (vector,) = self._encoder.get().embed([item_of(given)], role=role)
+            (vector,) = self._cached(self._encoder.get()).embed([item_of(given)], role=role)
         return _python_floats(vector)
 
     async def _avector(self, given: Any, item_of: Callable[[Any], Item], role: Role) -> list[float]:
         encoder = await asyncio.to_thread(self._encoder.get)
         with naming(None):
-            (vector,) = await encoder.aembed([item_of(given)], role=role)
+            (vector,) = await self._cached(encoder).aembed([item_of(given)], role=role)
         return _python_floats(vector)
 
     def _vectors(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> list[list[float]]:
         batches = self._batches(inputs, item_of, role)
-        return batches.vectors(self._encoder.get()) if batches.inputs else []
+        if not batches.inputs:
+            return []
+        encoder = self._cached(self._encoder.get())
+        return batches.cached_vectors(encoder) if isinstance(encoder, CachedEncoder) else batches.vectors(encoder)
 
     async def _avectors(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> list[list[float]]:
         batches = self._batches(inputs, item_of, role)
-        return await batches.avectors(await asyncio.to_thread(self._encoder.get)) if batches.inputs else []
+        if not batches.inputs:
+            return []
+        return await batches.avectors(self._cached(await asyncio.to_thread(self._encoder.get)))
+
+    def _cached(self, encoder: JinaEncoder) -> JinaEncoder | CachedEncoder:
+        if self.cache is None:
+            return encoder
+        keeps = not (isinstance(self.cache, JinaVLLMByteStore) and self.cache.readonly)
+        return CachedEncoder(encoder, self.cache, keeps=keeps)
 
     def _batches(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> Batches:
         return Batches.of(inputs, item_of, role=role, size=self.batch_size, progress=self.show_progress_bar)

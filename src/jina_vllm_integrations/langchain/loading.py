@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
@@ -14,6 +12,7 @@ from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.options import check_count
 from jina_vllm_integrations.pages import PageReader
 from jina_vllm_integrations.pages.files import listed
+from jina_vllm_integrations.threaded import iterated
 
 if TYPE_CHECKING:
     import os
@@ -112,15 +111,9 @@ class PageImageLoader(BaseLoader):
 
     async def alazy_load(self) -> AsyncIterator[Document]:
         """Do as `lazy_load`, without blocking the event loop. Cancelling stops the work after the page it is at."""
-        documents = self.lazy_load()
-        loop = asyncio.get_running_loop()
-        worker = ThreadPoolExecutor(max_workers=1)  # files are closed after their last page, never during it
-        try:
-            while (document := await loop.run_in_executor(worker, next, documents, None)) is not None:
+        async with aclosing(iterated(self.lazy_load())) as documents:
+            async for document in documents:
                 yield document
-        finally:
-            worker.submit(documents.close)
-            worker.shutdown(wait=False)
 
     def _document(self, page: Page) -> Document:
         metadata: dict[str, Any] = {

@@ -12,11 +12,11 @@ from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.types import Item, TextInput
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.langchain.page_images import PageImages
+    from jina_vllm_integrations.page_images import PageImages
 
 Rankable: TypeAlias = str | Document | Mapping[str, Any]
 """A text; a document; or a dict with its text under ``"text"`` or ``"page_content"`` and its image under the reranker's
-``image_key``, there or in its ``"metadata"``."""
+``image_keys``, there or in its ``"metadata"``."""
 
 
 def listed(documents: Iterable[Rankable]) -> list[Rankable]:
@@ -54,6 +54,11 @@ def items(rankables: Iterable[Rankable], images: PageImages) -> list[Item]:
     return found
 
 
+def with_score(document: Document, score: float) -> Document:
+    """Return a copy with a ``relevance_score`` in its metadata, which takes the place of an earlier stage's."""
+    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+
+
 def _document(rankable: Rankable, index: int) -> Document:
     if not isinstance(rankable, Document):
         raise ItemTypeError(
@@ -70,8 +75,8 @@ def _item(rankable: Rankable, images: PageImages) -> Item:
         return image
     if text is None or (isinstance(text, str) and not text.strip()):
         raise EmptyTextError(
-            f"a document must have a text, or an image in metadata[{images.key!r}], got neither. Store one of them, "
-            "say with image_key= where the image is, or leave the document out."
+            f"a document must have a text, or an image in metadata under {' or '.join(map(repr, images.keys))}, got "
+            "neither. Store one of them, say with image_keys= where the image is, or leave the document out."
         )
     return TextInput(text)  # not bare: what is no str must not pass for an image
 

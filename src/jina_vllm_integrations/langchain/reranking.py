@@ -9,15 +9,15 @@ from typing import Any, TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation, field_validator
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
 from jina_vllm_integrations.closable import Closable
+from jina_vllm_integrations.copying import CopiedBySettings
 from jina_vllm_integrations.encoder import Engine
+from jina_vllm_integrations.image_access import ImageAccess
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.langchain.copying import CopiedBySettings
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
-from jina_vllm_integrations.langchain.page_images import PageImages
-from jina_vllm_integrations.langchain.rankables import Rankable, items, listed, listed_documents
+from jina_vllm_integrations.langchain.rankables import Rankable, items, listed, listed_documents, with_score
 from jina_vllm_integrations.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.options import check_count
 from jina_vllm_integrations.reranking import LateInteractionReranker
@@ -38,7 +38,7 @@ class Relevance(TypedDict):
     relevance_score: float
 
 
-class JinaVLLMRerank(Closable, CopiedBySettings, BaseDocumentCompressor):
+class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseDocumentCompressor):
     """Ranks documents by MaxSim of their token vectors with a query's, texts and page images together.
 
     A document whose metadata names an image is ranked by that image, any other by its ``page_content``. A document
@@ -64,8 +64,8 @@ class JinaVLLMRerank(Closable, CopiedBySettings, BaseDocumentCompressor):
         score_threshold: The least score to return.
         normalize: ``"mean"`` over the query's tokens, from -1 to 1 and comparable across queries, as a threshold
             needs; or their ``"sum"``, MaxSim as the literature has it. The order is the same.
-        image_key: Where metadata names an image: a path, file URI, data URI or URL, as ``str``. ``None`` there counts
-            as no image.
+        image_keys: Where metadata may name an image: a path, file URI, data URI or URL, as ``str``. The first that is
+            there counts, and ``None`` as not there. `PageImageLoader` writes ``"image_uri"``.
         allowed_image_roots: The folders whose files metadata may name; a relative path is one of the working folder.
         allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only.
 
@@ -95,17 +95,8 @@ class JinaVLLMRerank(Closable, CopiedBySettings, BaseDocumentCompressor):
     top_n: int | None = Field(default=3, ge=1, strict=True)
     score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     normalize: Normalize = "mean"
-    image_key: str = "image"
-    allowed_image_roots: tuple[Path, ...] = ()
-    allow_image_urls: bool = False
 
     _lazy: LazyEncoder = PrivateAttr()
-
-    @field_validator("allowed_image_roots")
-    @classmethod
-    def _from_here(cls, roots: tuple[Path, ...]) -> tuple[Path, ...]:
-        """Let folders stay where they are when the process changes its own."""
-        return tuple(root.absolute() for root in roots)
 
     def model_post_init(self, context: Any, /) -> None:
         """Check how an engine is had, without making one."""
@@ -218,17 +209,11 @@ class JinaVLLMRerank(Closable, CopiedBySettings, BaseDocumentCompressor):
 
     def _candidates(self, documents: Sequence[Rankable]) -> list[Item]:
         """Return what each document is ranked by. Looks at the file system."""
-        images = PageImages(key=self.image_key, roots=self.allowed_image_roots, urls=self.allow_image_urls)
-        return items(documents, images)
+        return items(documents, self.page_images())
 
 
 def _with_scores(documents: Sequence[Document], ranked: Sequence[Ranked]) -> list[Document]:
-    return [_with_score(documents[each.index], each.score) for each in ranked]
-
-
-def _with_score(document: Document, score: float) -> Document:
-    """Return a copy with a score, which takes the place of an earlier stage's."""
-    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+    return [with_score(documents[each.index], each.score) for each in ranked]
 
 
 def _relevances(ranked: Sequence[Ranked]) -> list[Relevance]:

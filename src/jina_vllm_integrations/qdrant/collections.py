@@ -151,6 +151,14 @@ class Collection:
             QdrantHit(id=str(point.id), score=point.score, payload=point.payload or {}) for point in response.points
         ]
 
+    def payloads(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return the payloads of points by their ids. Ids of none are not in it."""
+        if not ids:
+            return {}
+        with self._turns:
+            records = self._opened().retrieve(self._config.name, list(ids), with_payload=True)
+        return {str(record.id): record.payload or {} for record in records}
+
     def delete(self, ids: Sequence[str]) -> None:
         """Delete points. Ids of none are passed over."""
         if not ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jina_vllm_integrations.closable import Closable
@@ -15,6 +16,7 @@ from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
 from jina_vllm_integrations.qdrant.ids import check_ids, point_id
 from jina_vllm_integrations.qdrant.points import PointStream, floats_of
+from jina_vllm_integrations.scoring.maxsim import Normalize
 
 if TYPE_CHECKING:
     import os
@@ -160,6 +162,7 @@ class QdrantIndex(Closable):
         prefetch: int = 100,
         query_filter: models.Filter | None = None,
         exact: bool = False,
+        normalize: Normalize = "sum",
     ) -> list[QdrantHit]:
         """Find points by their dense vectors, and rank them by MaxSim of their token vectors, inside Qdrant.
 
@@ -170,17 +173,19 @@ class QdrantIndex(Closable):
             query_filter: Which payloads a point may have. Applies before points are counted.
             exact: Whether a server compares all dense vectors, instead of walking its graph of them. An embedded
                 Qdrant always does.
+            normalize: Scores as MaxSim's ``"sum"``, or its ``"mean"`` over the query's tokens, which is comparable
+                across queries.
 
         Returns:
             The best first.
 
         Raises:
             InputError: The query cannot be embedded, or has as many token vectors as no server takes.
-            OptionError: A number below 1.
+            OptionError: A number below 1, or no such normalisation.
             StoreError: For `upsert`'s reasons.
             EngineError: The engine did not start, was closed or died.
         """
-        find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact)
+        find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact, normalize=normalize)
         with naming(None):
             dense, (tokens,) = self._encoder.embed_both([query], role="query")
         return find(dense[0], tokens)
@@ -193,12 +198,24 @@ class QdrantIndex(Closable):
         prefetch: int = 100,
         query_filter: models.Filter | None = None,
         exact: bool = False,
+        normalize: Normalize = "sum",
     ) -> list[QdrantHit]:
         """Do as `search`, without blocking the event loop."""
-        find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact)
+        find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact, normalize=normalize)
         with naming(None):
             dense, (tokens,) = await self._encoder.aembed_both([query], role="query")
         return await asyncio.to_thread(find, dense[0], tokens)
+
+    def payloads(self, ids: Iterable[str]) -> list[dict[str, Any] | None]:
+        """Return the payload of each point, by the ids that `upsert` returned or was given; ``None`` for none.
+
+        Raises:
+            InputError: An id is no string, or an empty one.
+        """
+        check_ids(ids)
+        points = [point_id(name) for name in ids]
+        found = self._collection.payloads(points)
+        return [found.get(point) for point in points]
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete points by the ids that `upsert` returned or was given. Ids that are not there are passed over.
@@ -224,17 +241,19 @@ class QdrantIndex(Closable):
         return PointStream(payloads, ids, task=self._encoder.task, role=role, limits=self._encoder.image_limits)
 
     def _finder(
-        self, *, limit: int, prefetch: int, query_filter: models.Filter | None, exact: bool
+        self, *, limit: int, prefetch: int, query_filter: models.Filter | None, exact: bool, normalize: Normalize
     ) -> Callable[[FloatArray, TokenVectors], list[QdrantHit]]:
         """Check a search's options, before its query is embedded, and return what is left to do with its vectors."""
         for name, value in (("limit", limit), ("prefetch", prefetch)):
             check_count(name, value)
+        check_choice("normalize", normalize, Normalize)
 
         def find(dense: FloatArray, tokens: TokenVectors) -> list[QdrantHit]:
             vectors = floats_of(tokens, index=None)
-            return self._collection.search(
+            hits = self._collection.search(
                 dense, vectors, limit=limit, prefetch=max(limit, prefetch), query_filter=query_filter, exact=exact
             )
+            return hits if normalize == "sum" else [replace(hit, score=hit.score / len(vectors)) for hit in hits]
 
         return find
 

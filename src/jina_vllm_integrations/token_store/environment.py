@@ -37,8 +37,12 @@ _DAMAGE = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.
 
 
 @contextmanager
-def locked_for_writing(path: Path) -> Iterator[None]:
+def locked_for_writing(path: Path, owner: str) -> Iterator[None]:
     """Be the only writer of a folder, which is made if need be. The lock goes when its process does, however it ends.
+
+    Args:
+        path: The folder.
+        owner: The class that writes, for messages.
 
     Raises:
         StoreInUseError: Somebody else is.
@@ -50,7 +54,7 @@ def locked_for_writing(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StoreInUseError(
-                f"{str(path)!r} is open for writing already, here or in another process. Share that TokenStore between "
+                f"{str(path)!r} is open for writing already, here or in another process. Share that {owner} between "
                 "threads, close it first, or open this one with readonly=True in a process of its own."
             ) from error
         try:
@@ -60,8 +64,14 @@ def locked_for_writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened_environment(path: Path, max_bytes: int, *, readonly: bool) -> Iterator[lmdb.Environment]:
+def opened_environment(path: Path, max_bytes: int, owner: str, *, readonly: bool) -> Iterator[lmdb.Environment]:
     """Open an LMDB environment.
+
+    Args:
+        path: Its folder.
+        max_bytes: The largest size of its file.
+        owner: The class whose it is, for messages.
+        readonly: Only read.
 
     Raises:
         StoreInUseError: This process has it open.
@@ -82,7 +92,7 @@ def opened_environment(path: Path, max_bytes: int, *, readonly: bool) -> Iterato
     except lmdb.Error as error:
         if "already open in this process" in str(error):
             raise StoreInUseError(
-                f"{str(path)!r} is open in this process already. Share that TokenStore between threads."
+                f"{str(path)!r} is open in this process already. Share that {owner} between threads."
             ) from error
         raise translated(error, path) from error
     try:
@@ -122,7 +132,8 @@ def opened_databases(
         databases = {name: env.open_db(name, create=False) for name in (_FACTS, *names)}
     except lmdb.Error as error:
         raise StoreFormatError(
-            f"{str(path)!r} is the LMDB environment of another program ({error}). Choose another folder."
+            f"{str(path)!r} is the LMDB environment of another program, or of another class of this "
+            f"package's ({error}). Choose another folder."
         ) from error
     with env.begin() as transaction:
         stored = transaction.get(_FORMAT_NAME, db=databases[_FACTS])

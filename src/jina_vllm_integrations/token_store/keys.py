@@ -10,10 +10,11 @@ from PIL import Image
 
 from jina_vllm_integrations.content import digest, pixels
 from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.token_store.threads import in_threads
 from jina_vllm_integrations.types import ImagePrompt, Item, Request, Role, TextPrompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from jina_vllm_integrations.encoder import JinaEncoder
 
@@ -35,11 +36,17 @@ def pinned_requests(encoder: JinaEncoder, items: Iterable[Item], *, role: Role) 
     Raises:
         InputError: An item cannot be embedded; ``index`` names it.
     """
-    requests = encoder.requests(items, role=role, output="tokens")
-    for index, request in enumerate(requests):
-        with naming(index):
-            requests[index] = pinned(request)
-    return requests
+    return list(each_pinned(encoder.requests(items, role=role, output="tokens")))
+
+
+def each_pinned(requests: Sequence[Request]) -> Iterator[Request]:
+    """Yield requests pinned, each when it is taken.
+
+    Raises:
+        ImageError: One cannot be read; ``index`` names it.
+    """
+    n_images = sum(isinstance(request.prompt, ImagePrompt) for request in requests)
+    return in_threads(_pinned_at, enumerate(requests), n_images)
 
 
 def source_key(request: Request) -> bytes:
@@ -74,6 +81,12 @@ def content_key(request: Request) -> bytes:
     if isinstance(prompt, TextPrompt):
         return source_key(request)
     return digest([b"image", _token_bytes(prompt), *pixels(prompt.image)])
+
+
+def _pinned_at(place: tuple[int, Request]) -> Request:
+    position, request = place
+    with naming(position):
+        return pinned(request)
 
 
 def _token_bytes(prompt: TextPrompt | ImagePrompt) -> bytes:

@@ -14,9 +14,13 @@ _NUMBER = struct.Struct(">Q")  # big-endian, so that LMDB's order of keys is tha
 _STAMP = struct.Struct(">QQ")
 _N_BYTES = b"bytes"
 _PAGE = 4096
-# Longer values get whole pages of their own, after a header; shorter ones share pages.
-_LONGEST_SHARED = 1900
-_OVERHEAD = 160
+_PAGE_HEADER = 16
+# A key and a value that are longer together get whole pages for the value; shorter ones share a page with others.
+_LONGEST_SHARED = 2030
+# What LMDB adds to a key and a value, and what this module keeps: the entry's own node, and two of numbers.
+_NODES = 60
+# Pages that are shared are a half to two thirds full, because keys come in any order.
+_SPARSE = 2
 
 
 class Recency:
@@ -43,7 +47,7 @@ class Recency:
     def add(self, transaction: lmdb.Transaction, key: bytes, size: int) -> None:
         """Note that an entry was written now, new or in place of another."""
         self._remove(transaction, key)
-        self._stamp(transaction, key, _pages(size))
+        self._stamp(transaction, key, room(key, size))
 
     def touch(self, transaction: lmdb.Transaction, key: bytes) -> None:
         """Note that an entry was used now, unless it is gone."""
@@ -83,5 +87,16 @@ class Recency:
         transaction.put(_N_BYTES, _NUMBER.pack(self.n_bytes(transaction) + n_bytes), db=self._facts)
 
 
-def _pages(size: int) -> int:
-    return size + _OVERHEAD if size <= _LONGEST_SHARED else -(-(size + 16) // _PAGE) * _PAGE + _OVERHEAD
+def room(key: bytes, size: int) -> int:
+    """Return what an entry takes on disk: pages of its own, and its share of others."""
+    shared = 3 * len(key) + _NODES + (size if _is_shared(key, size) else 0)
+    return own_pages(key, size) + _SPARSE * shared
+
+
+def own_pages(key: bytes, size: int) -> int:
+    """Return how many bytes of pages an entry has for itself."""
+    return 0 if _is_shared(key, size) else -(-(size + _PAGE_HEADER) // _PAGE) * _PAGE
+
+
+def _is_shared(key: bytes, size: int) -> bool:
+    return len(key) + size <= _LONGEST_SHARED

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import lmdb
-import xxhash
 
 from jina_vllm_integrations.errors import StoreClosedError, StoreError, StoreFullError, StoreInUseError
+from jina_vllm_integrations.token_store.checksums import N_BYTES, is_whole, with_checksum
 from jina_vllm_integrations.token_store.environment import (
     locked_for_writing,
     opened_databases,
     opened_environment,
     translated,
 )
-from jina_vllm_integrations.token_store.recency import Recency
+from jina_vllm_integrations.token_store.recency import Recency, own_pages, room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -34,13 +35,19 @@ logger = logging.getLogger(__name__)
 Entry: TypeAlias = tuple[bytes, bytes]
 """A key and what is kept under it."""
 
-_ENTRIES = b"entries"
-_CHECKSUM = struct.Struct("<Q")
+LONGEST_KEY = 511
+"""Bytes of a key, which has at least one."""
+
 # Pages that an eviction frees can be written again two transactions later, and a long entry needs neighbouring ones: so
 # entries may take this share of the file, and one transaction writes that much of it.
 _FULL = 0.75
 _LOT = 1 / 16
 _ATTEMPTS = 12
+# LMDB writes a page anew when a part of it changes. An entry that comes or goes changes two: one here, and one where
+# its use is noted. For one that comes two may go.
+_CHANGED_BY_ONE = 3 * 2 * 4096
+# How many keys are read at once when all are wanted.
+_MANY_KEYS = 4096
 
 
 class Shelf:
@@ -50,6 +57,8 @@ class Shelf:
         path: The folder; made for a writer if need be.
         max_bytes: The largest size of the file.
         readonly: Open beside any number of other readers and one writer.
+        owner: The class whose shelf it is, for messages.
+        database: Where the entries are in the file. Another owner has another, so that none reads what is not its own.
 
     Raises:
         StoreInUseError: Another writer has it open, or this process has.
@@ -59,9 +68,18 @@ class Shelf:
         StoreError: There is none to be read, or the folder cannot be used.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, readonly: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        readonly: bool,
+        owner: str = "TokenStore",
+        database: bytes = b"entries",
+    ) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        self._most_changes = 2 * int(max_bytes * _LOT) // _CHANGED_BY_ONE
         self._readonly = readonly
         self._closed = False
         self._process = os.getpid()
@@ -71,10 +89,11 @@ class Shelf:
         self._damaged: set[bytes] = set()
         with ExitStack() as opened:
             if not readonly:
-                opened.enter_context(locked_for_writing(path))
-            self._env = opened.enter_context(opened_environment(path, max_bytes, readonly=readonly))
-            databases = opened_databases(self._env, (_ENTRIES, *Recency.DATABASES), path, readonly=readonly)
-            self._entries = databases[_ENTRIES]
+                opened.enter_context(locked_for_writing(path, owner))
+            self._env = opened.enter_context(opened_environment(path, max_bytes, owner, readonly=readonly))
+            databases = opened_databases(self._env, (database, *Recency.DATABASES), path, readonly=readonly)
+            self._databases = databases.values()
+            self._entries = databases[database]
             self._recency = Recency(databases)
             self._opened = opened.pop_all()
 
@@ -90,11 +109,30 @@ class Shelf:
             StoreError: The shelf is open for reading only.
             StoreFullError: An entry is larger than the limit allows, or the disk is full.
         """
-        if self._readonly:
-            raise StoreError(f"{str(self._path)!r} is open for reading only. Open it with readonly=False to write.")
+        self._check_writable()
+        for _ in range(len(self._read) // self._most_changes):
+            self._write(self._settle)
         for lot in self._lots(entries):
-            with self._writing:
-                self._write(lot)
+            n_bytes = sum(room(key, len(content)) for key, content in lot)
+            self._write(partial(self._put, lot=lot, n_bytes=n_bytes), n_bytes=n_bytes)
+
+    def delete_many(self, keys: Iterable[bytes]) -> None:
+        """Delete what is kept under each key. Keys of nothing are passed over.
+
+        Raises:
+            StoreError: The shelf is open for reading only.
+        """
+        self._check_writable()
+        left = iter(keys)
+        while some := list(islice(left, self._most_changes)):
+            self._write(partial(self._delete, keys=some))
+
+    def keys(self, prefix: bytes = b"") -> Iterator[bytes]:
+        """Yield the keys that begin with a prefix, in order. What changes meanwhile may be seen or not."""
+        after = b""
+        while some := self._some_keys(prefix, after):
+            yield from some
+            after = some[-1]
 
     def __len__(self) -> int:
         with self._reading, self._transaction() as transaction:
@@ -114,7 +152,7 @@ class Shelf:
             if self._closed:
                 return
             try:
-                if self._read or self._damaged:
+                while self._read or self._damaged:
                     with self._transaction(write=True) as transaction:
                         self._settle(transaction)
             except (StoreError, lmdb.MapFullError) as error:
@@ -122,6 +160,10 @@ class Shelf:
             finally:
                 self._closed = True
                 self._opened.close()
+
+    def _check_writable(self) -> None:
+        if self._readonly:
+            raise StoreError(f"{str(self._path)!r} is open for reading only. Open it with readonly=False to write.")
 
     @contextmanager
     def _transaction(self, *, write: bool = False, n_bytes: int = 0) -> Iterator[lmdb.Transaction]:
@@ -144,8 +186,8 @@ class Shelf:
         """Copy an entry out of the file, unless it is not what was written."""
         if value is None:
             return None
-        content = bytearray(value[_CHECKSUM.size :])
-        if not _is_whole(key, value, content):
+        content = bytearray(value[N_BYTES:])
+        if not is_whole(key, value, content):
             logger.warning("the entry %s of %s is damaged and counts as missing", key.hex(), self._path)
             if not self._readonly:
                 self._damaged.add(key)
@@ -160,40 +202,69 @@ class Shelf:
         lot: list[Entry] = []
         n_bytes = 0
         for key, content in entries:
+            size = own_pages(key, len(content)) + _CHANGED_BY_ONE
             if len(content) > most:
                 raise StoreFullError(
                     f"an entry may take a {round(1 / _LOT)}th of the store's max_bytes={self._max_bytes:,}, this one "
                     f"takes {len(content):,} bytes. Raise max_bytes, or keep the vectors in fewer bytes."
                 )
-            if n_bytes + len(content) > most:
+            if lot and n_bytes + size > most:
                 yield lot
                 lot, n_bytes = [], 0
             lot.append((key, content))
-            n_bytes += len(content)
+            n_bytes += size
         if lot:
             yield lot
 
-    def _write(self, lot: Sequence[Entry]) -> None:
-        n_bytes = sum(len(content) for _, content in lot)
-        for attempt in range(_ATTEMPTS):
-            with suppress(lmdb.MapFullError):
-                if attempt:
-                    self._make_room()
-                with self._transaction(write=True, n_bytes=n_bytes) as transaction:
-                    self._put(transaction, lot, n_bytes)
-                return
+    def _some_keys(self, prefix: bytes, after: bytes) -> list[bytes]:
+        with self._reading, self._transaction() as transaction, transaction.cursor(db=self._entries) as cursor:
+            if not cursor.set_range(after or prefix):
+                return []
+            found = (bytes(key) for key in cursor.iternext(values=False))
+            new = (key for key in found if key != after)
+            return list(islice(takewhile(lambda key: key.startswith(prefix), new), _MANY_KEYS))
+
+    def _write(self, change: Callable[[lmdb.Transaction], bool], *, n_bytes: int = 0) -> None:
+        """Make a change, again and again until it says that it is done."""
+        with self._writing:
+            for attempt in range(_ATTEMPTS):
+                with suppress(lmdb.MapFullError):
+                    if attempt:
+                        self._make_room()
+                    done = False
+                    while not done:
+                        with self._transaction(write=True, n_bytes=n_bytes) as transaction:
+                            done = change(transaction)
+                    return
         raise StoreFullError(
             f"{str(self._path)!r} has no room, although entries were evicted: a reader in another process holds them. "
             "End it, or raise max_bytes."
         )
 
-    def _put(self, transaction: lmdb.Transaction, lot: Sequence[Entry], n_bytes: int) -> None:
+    def _put(self, transaction: lmdb.Transaction, lot: Sequence[Entry], n_bytes: int) -> bool:
         self._settle(transaction)
-        self._evict(transaction, int(self._max_bytes * _FULL) - n_bytes)
+        limit = int(self._max_bytes * _FULL)
+        if not self._evict(transaction, limit - n_bytes):
+            return False
+        if self._n_bytes_in_use(transaction) > limit:  # of pages that entries share, less may be used than was counted
+            self._evict(transaction, self._recency.n_bytes(transaction) - 2 * n_bytes)
         for key, content in lot:
-            value = _CHECKSUM.pack(_checksum(key, content)) + content
+            value = with_checksum(key, content)
             transaction.put(key, value, db=self._entries)
             self._recency.add(transaction, key, len(value))
+        return True
+
+    def _n_bytes_in_use(self, transaction: lmdb.Transaction) -> int:
+        """Return what all pages take that hold something."""
+        stats = [transaction.stat(database) for database in self._databases]
+        n_pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+        return int(n_pages * stats[0]["psize"])
+
+    def _delete(self, transaction: lmdb.Transaction, keys: Sequence[bytes]) -> bool:
+        for key in keys:
+            transaction.delete(key, db=self._entries)
+            self._recency.forget(transaction, key)
+        return True
 
     def _make_room(self) -> None:
         """Evict an eighth in two steps: the pages that one transaction frees can be written in the next but one."""
@@ -202,27 +273,30 @@ class Shelf:
             with self._transaction(write=True) as transaction:
                 self._evict(transaction, self._recency.n_bytes(transaction) * 15 // 16)
 
-    def _evict(self, transaction: lmdb.Transaction, n_bytes: int) -> None:
-        for key in self._recency.oldest_beyond(transaction, n_bytes):
+    def _evict(self, transaction: lmdb.Transaction, n_bytes: int) -> bool:
+        """Evict what is beyond a limit, as far as one transaction may, and return whether that was all."""
+        for key in islice(self._recency.oldest_beyond(transaction, n_bytes), self._most_evictions(transaction)):
             transaction.delete(key, db=self._entries)
+        return self._recency.n_bytes(transaction) <= n_bytes
 
-    def _settle(self, transaction: lmdb.Transaction) -> None:
-        """Write down what reading found: which entries were used, and which are damaged."""
-        read, self._read = self._read, {}
-        damaged, self._damaged = self._damaged, set()
-        for key in list(read):
+    def _most_evictions(self, transaction: lmdb.Transaction) -> int | None:
+        """Return how many entries one transaction may evict; ``None`` for all, where it can change every page.
+
+        A file without room gets none from many transactions: each needs pages that the one before has not freed yet.
+        """
+        stats = [transaction.stat(database) for database in self._databases]
+        n_bytes = sum(stat["branch_pages"] + stat["leaf_pages"] for stat in stats) * stats[0]["psize"]
+        return None if n_bytes <= self._max_bytes * _LOT else self._most_changes
+
+    def _settle(self, transaction: lmdb.Transaction) -> bool:
+        """Write down what reading found: some of the entries that were used, and all that are damaged."""
+        for key in list(islice(self._read, self._most_changes)):
+            del self._read[key]
             self._recency.touch(transaction, key)
+        damaged, self._damaged = self._damaged, set()
         for key in list(damaged):
             value = transaction.get(key, db=self._entries)
-            if value is not None and not _is_whole(key, value, value[_CHECKSUM.size :]):  # not written again since
+            if value is not None and not is_whole(key, value, value[N_BYTES:]):  # not written again since
                 transaction.delete(key, db=self._entries)
                 self._recency.forget(transaction, key)
-
-
-def _is_whole(key: bytes, value: Any, content: bytes | bytearray | memoryview) -> bool:
-    return len(value) >= _CHECKSUM.size and _CHECKSUM.unpack_from(value)[0] == _checksum(key, content)
-
-
-def _checksum(key: bytes, content: bytes | bytearray | memoryview) -> int:
-    """Hash an entry together with its key, so that one entry in another's place is found, too."""
-    return xxhash.xxh3_64_intdigest(content, seed=xxhash.xxh3_64_intdigest(key))
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,8 @@ from jina_vllm_integrations.options import check_choice, check_count
 from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.quantization import quantize
 from jina_vllm_integrations.scoring.rows import document_rows
-from jina_vllm_integrations.token_store.keys import content_key, pinned_requests, source_key
+from jina_vllm_integrations.token_store.keys import pinned_requests
+from jina_vllm_integrations.token_store.notes import Notes
 from jina_vllm_integrations.token_store.records import from_bytes, to_bytes
 from jina_vllm_integrations.token_store.shelf import Shelf
 from jina_vllm_integrations.token_store.warming import Warmed, Warming
@@ -25,7 +27,7 @@ from jina_vllm_integrations.types import Item, Request, Role, TokenVectors, Vect
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from jina_vllm_integrations.encoder import JinaEncoder
 
@@ -82,8 +84,8 @@ class TokenStore(Closable):
         self._pool_factor = pool_factor
         self.readonly = readonly
         self._shelf = Shelf(Path(path), max_bytes=max_bytes, readonly=readonly)
-        # Which content an encoded image has, where it is not written down yet.
-        self._contents: dict[bytes, bytes] = {}
+        # Notes that are not written down yet.
+        self._notes: dict[bytes, bytes] = {}
 
     def find(
         self, encoder: JinaEncoder, items: Iterable[Item], *, role: Role = "document"
@@ -113,8 +115,8 @@ class TokenStore(Closable):
             ImageError: An image cannot be decoded; ``index`` names its request.
         """
         kept = repr((encoder.engine.fingerprint, self._dtype, self._pool_factor)).encode()
-        contents = list(self._content_keys(requests))
-        if len(self._contents) >= _MOST_NOTES:
+        contents = self._content_keys(requests)
+        if len(self._notes) >= _MOST_NOTES:
             self._shelf.put_many(self._new_notes())
         return [
             digest([kept, request.task.encode(), content]) for request, content in zip(requests, contents, strict=True)
@@ -195,24 +197,15 @@ class TokenStore(Closable):
         """Close. What was kept stays."""
         self._shelf.close()
 
-    def _content_keys(self, requests: Sequence[Request]) -> Iterator[bytes]:
-        sources = [source_key(request) for request in requests]
-        notes = self._shelf.get_many(map(_note_key, sources))
-        for index, (request, source, note) in enumerate(zip(requests, sources, notes, strict=True)):
-            if note is not None:
-                yield bytes(note)
-                continue
-            with naming(index):
-                content = self._contents.get(source) or content_key(request)
-            if content != source and not self.readonly:
-                self._contents[source] = content
-            yield content
+    def _content_keys(self, requests: Sequence[Request]) -> list[bytes]:
+        notes = Notes(requests)
+        found = zip(notes.keys, self._shelf.get_many(notes.keys), strict=True)
+        stored = {key: bytes(content) for key, content in found if content is not None}
+        contents = list(notes.contents(ChainMap(stored, self._notes)))
+        if not self.readonly:
+            self._notes.update(notes.new)
+        return contents
 
     def _new_notes(self) -> list[tuple[bytes, bytes]]:
-        contents, self._contents = self._contents, {}
-        return [(_note_key(source), content) for source, content in list(contents.items())]
-
-
-def _note_key(source: bytes) -> bytes:
-    """Return what the content of an encoded image is noted under, so that it need not be decoded again."""
-    return digest([b"content of", source])
+        notes, self._notes = self._notes, {}
+        return list(notes.items())

@@ -16,6 +16,9 @@ from jina_vllm_integrations.types import ImageInput
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+IMAGE_KEYS = ("image_uri", "image")
+"""Where metadata names an image, unless the caller says otherwise."""
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LONGEST_LABEL = 120
 
@@ -28,12 +31,12 @@ class PageImages:
     document could have any file of this machine read, or this machine ask any server. A data URI holds its image.
 
     Attributes:
-        key: Where the metadata has the image.
+        keys: Where metadata may name the image; the first that it has counts.
         roots: The folders, absolute.
         urls: Whether http and https URLs are fetched, within `ImageLimits` and from public addresses only.
     """
 
-    key: str
+    keys: tuple[str, ...]
     roots: tuple[Path, ...]
     urls: bool
 
@@ -41,42 +44,54 @@ class PageImages:
         """Return the image that metadata names, not yet opened; ``None`` for none.
 
         Raises:
+            InputError: As `read`.
+        """
+        key = next((key for key in self.keys if metadata.get(key) is not None), None)
+        if key is None:
+            return None
+        return self.read(metadata[key], f"metadata[{key!r}]")
+
+    def read(self, source: object, place: str) -> ImageInput:
+        """Return the image that a path, file URI, data URI or URL names, not yet opened, if it may be read.
+
+        Args:
+            source: A ``str``.
+            place: Where it was found, for errors.
+
+        Raises:
             ItemTypeError: It is no ``str``.
             ImageError: A file outside the allowed folders, or a file URI that names none on this machine.
             ImageAddressError: A URL, and URLs were not allowed.
         """
-        source = metadata.get(self.key)
-        if source is None:
-            return None
         if not isinstance(source, str):
             raise ItemTypeError(
-                f"metadata[{self.key!r}] must be a str, a path, file URI, data URI or URL, got {type(source).__name__} "
+                f"{place} must be a str, a path, file URI, data URI or URL, got {type(source).__name__} "
                 f"{source!r:.60}. Store the image's path as str, or a data URI: vector stores take nothing else."
             )
         scheme = source.partition(":")[0].lower()
         if scheme == "data":
             return ImageInput(source)
         if scheme == "file":
-            return ImageInput(self._allowed(_file_of(source), source))
+            return ImageInput(self._allowed(_file_of(source), source, place))
         if _URL.match(source):
-            return ImageInput(self._fetched(source))
-        return ImageInput(self._allowed(source, source))
+            return ImageInput(self._fetched(source, place))
+        return ImageInput(self._allowed(source, source, place))
 
-    def _fetched(self, url: str) -> str:
+    def _fetched(self, url: str, place: str) -> str:
         if not self.urls:
             raise ImageAddressError(
-                f"a URL in metadata[{self.key!r}] is fetched only where that was chosen, got {url_label(url)!r}. "
+                f"a URL in {place} is fetched only where that was chosen, got {url_label(url)!r}. "
                 "Pass allow_image_urls=True if you trust whoever wrote the documents with it, or store a file's path."
             )
         return url
 
-    def _allowed(self, path: str, source: str) -> Path:
+    def _allowed(self, path: str, source: str, place: str) -> Path:
         """Return where a path leads, symbolic links and ``..`` followed: what is opened is what was checked."""
         real = _real(path)
         if real is None or not any(real.is_relative_to(os.path.realpath(root)) for root in self.roots):
             roots = ", ".join(map(str, self.roots)) or "none"
             raise ImageError(
-                f"a file in metadata[{self.key!r}] must be inside allowed_image_roots ({roots}) once links are "
+                f"a file in {place} must be inside allowed_image_roots ({roots}) once links are "
                 f"followed, got {source[-_LONGEST_LABEL:]!r}. Add its folder there if all of it may be read."
             )
         return real

@@ -19,9 +19,11 @@ class CopiedBySettings(BaseModel):
 
     Attributes:
         shared: The fields that stay the caller's: copies share them, and they cannot leave the process.
+        of_process: The fields that copies share, and that another process has its own of.
     """
 
-    shared: ClassVar[frozenset[str]] = frozenset({"engine", "store"})
+    shared: ClassVar[frozenset[str]] = frozenset({"engine", "store", "cache"})
+    of_process: ClassVar[frozenset[str]] = frozenset({"callback_manager"})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return another one with some settings changed.
@@ -31,7 +33,8 @@ class CopiedBySettings(BaseModel):
         """
         settings = self._settings()
         if deep:
-            settings = {name: value if name in self.shared else deepcopy(value) for name, value in settings.items()}
+            kept = self.shared | self.of_process
+            settings = {name: value if name in kept else deepcopy(value) for name, value in settings.items()}
         return type(self)(**{**settings, **(update or {})})
 
     def __copy__(self) -> Self:
@@ -46,9 +49,9 @@ class CopiedBySettings(BaseModel):
         if kept:
             raise OptionError(
                 f"what is pickled must be made without what cannot leave its process, got {' and '.join(kept)}. "
-                "Pass model= and engine_options=, and open a store where it is used."
+                "Pass model= and engine_options=, and open a store or cache where it is used."
             )
-        return partial(type(self), **settings), ()
+        return partial(type(self), **{name: settings[name] for name in settings.keys() - self.of_process}), ()
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.model_fields_set}

@@ -1,0 +1,88 @@
+"""Documents on their way in: each with an id, and images made documents."""
+
+from __future__ import annotations
+
+import re
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from langchain_core.documents import Document
+
+from jina_vllm_integrations.errors import InputError, ItemTypeError
+from jina_vllm_integrations.langchain.rankables import listed_documents
+from jina_vllm_integrations.requests import check_plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_URI = re.compile(r"(data:|file://|https?://)", re.IGNORECASE)
+
+
+def identified(documents: Iterable[Document], ids: Sequence[str] | None) -> list[Document]:
+    """Return copies of documents, each with an id: the given one, its own, or a new UUID.
+
+    Raises:
+        ItemTypeError: It is one document, or one of them is none; ``index`` is its position.
+        InputError: The ids are not as many as the documents.
+    """
+    listed = listed_documents(documents)
+    _check_number("ids", ids, len(listed))
+    given = repeat(None) if ids is None else ids
+    return [
+        document.model_copy(update={"id": name or document.id or str(uuid4())})
+        for document, name in zip(listed, given, strict=False)
+    ]
+
+
+def ids_of(documents: Iterable[Document]) -> list[str]:
+    """Return the ids of documents that have some."""
+    return [str(document.id) for document in documents]
+
+
+def image_documents(
+    images: Iterable[str | Path], metadatas: Sequence[Mapping[str, Any]] | None, *, key: str
+) -> list[Document]:
+    """Return a document an image, which names it in its metadata and has the file's name as its text.
+
+    Args:
+        images: Paths, which are made absolute, and URIs.
+        metadatas: What else the metadata holds, one an image.
+        key: Where the metadata names the image.
+
+    Raises:
+        ItemTypeError: It is one image, or one of them is neither a path nor a URI; ``index`` is its position.
+        InputError: The metadatas are not as many as the images.
+    """
+    check_plural(images)
+    listed = list(images)
+    _check_number("metadatas", metadatas, len(listed))
+    given = repeat({}) if metadatas is None else metadatas
+    return [
+        _image_document(image, metadata, key, index)
+        for index, (image, metadata) in enumerate(zip(listed, given, strict=False))
+    ]
+
+
+def _image_document(image: object, metadata: Mapping[str, Any], key: str, index: int) -> Document:
+    if not isinstance(image, str | Path):
+        raise ItemTypeError(
+            f"an image must be named by a path, data URI or URL, from where it is read again later, got "
+            f"{type(image).__name__}. Save it to a file inside allowed_image_roots, and pass its path.",
+            index=index,
+        )
+    source = image if isinstance(image, str) and _URI.match(image) else str(Path(image).absolute())
+    return Document(f"[{_name(source)}]", metadata={**metadata, key: source})
+
+
+def _name(source: str) -> str:
+    if source[:5].lower() == "data:":
+        return "image"
+    return unquote(Path(urlsplit(source).path).name) if _URI.match(source) else Path(source).name
+
+
+def _check_number(name: str, given: Sequence[Any] | None, number: int) -> None:
+    if given is not None and len(given) != number:
+        raise InputError(f"{name} must be one for each of the {number} inputs, got {len(given)}. Pass as many.")

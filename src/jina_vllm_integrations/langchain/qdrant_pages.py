@@ -1,0 +1,94 @@
+"""Both stages in Qdrant."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.documents import Document
+
+from jina_vllm_integrations.langchain.incoming import ids_of
+from jina_vllm_integrations.langchain.rankables import items
+from jina_vllm_integrations.langchain.searches import Scored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jina_vllm_integrations.langchain.searches import Search
+    from jina_vllm_integrations.page_images import PageImages
+    from jina_vllm_integrations.qdrant import QdrantIndex
+    from jina_vllm_integrations.qdrant.collections import QdrantHit
+    from jina_vllm_integrations.types import Item
+
+# Where langchain-qdrant has them, whose stores can read such a collection.
+_CONTENT, _METADATA = "page_content", "metadata"
+# Qdrant's own ids are UUIDs.
+_ID = "document_id"
+
+
+class QdrantPages:
+    """Documents in a `QdrantIndex`: one request finds them by dense vectors and ranks them by late interaction.
+
+    Args:
+        index: Keeps dense and token vectors.
+        images: Which images of documents may be read, to add them.
+    """
+
+    def __init__(self, index: QdrantIndex, images: PageImages) -> None:
+        self._index = index
+        self._images = images
+
+    def search(self, query: Item, search: Search) -> list[Scored]:
+        """Return the best first."""
+        return [_scored(hit) for hit in self._index.search(query, **_options(search))]
+
+    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+        """Do as `search`, without blocking the event loop."""
+        return [_scored(hit) for hit in await self._index.asearch(query, **_options(search))]
+
+    def add(self, documents: Sequence[Document]) -> None:
+        """Compute and keep documents."""
+        self._index.upsert(items(documents, self._images), payloads=map(_payload, documents), ids=ids_of(documents))
+
+    async def aadd(self, documents: Sequence[Document]) -> None:
+        """Do as `add`, without blocking the event loop."""
+        found = await asyncio.to_thread(items, documents, self._images)
+        await self._index.aupsert(found, payloads=map(_payload, documents), ids=ids_of(documents))
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """Return the documents that are there."""
+        return [_document(payload) for payload in self._index.payloads(ids) if payload is not None]
+
+    async def aget(self, ids: Sequence[str]) -> list[Document]:
+        """Do as `get`, without blocking the event loop."""
+        return await asyncio.to_thread(self.get, ids)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete documents that are there."""
+        self._index.delete(ids)
+
+    async def adelete(self, ids: Sequence[str]) -> None:
+        """Do as `delete`, without blocking the event loop."""
+        await asyncio.to_thread(self.delete, ids)
+
+
+def _options(search: Search) -> dict[str, Any]:
+    return {
+        "limit": search.k,
+        "prefetch": search.fetch_k,
+        "query_filter": search.filter,
+        "normalize": "mean",
+        **search.options,
+    }
+
+
+def _payload(document: Document) -> dict[str, Any]:
+    return {_ID: document.id, _CONTENT: document.page_content, _METADATA: document.metadata}
+
+
+def _document(payload: dict[str, Any]) -> Document:
+    return Document(payload[_CONTENT], id=payload[_ID], metadata=payload[_METADATA])
+
+
+def _scored(hit: QdrantHit) -> Scored:
+    return Scored(document=_document(hit.payload), score=hit.score)

@@ -1,0 +1,71 @@
+"""What a retriever is asked, and what keeps and finds its documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.documents import Document
+
+    from jina_vllm_integrations.types import Item
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a query is answered.
+
+    Attributes:
+        k: How many documents to return at most.
+        fetch_k: How many to find by dense vectors, and rank.
+        filter: Which may be found, as the vector store has it; ``None`` for all.
+        options: What else the vector store takes.
+    """
+
+    k: int
+    fetch_k: int
+    filter: Any
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A document that was found.
+
+    Attributes:
+        document: As it is kept.
+        score: MaxSim over the number of the query's tokens, from -1 to 1.
+    """
+
+    document: Document
+    score: float
+
+
+class PageIndex(Protocol):
+    """Keeps documents, texts and page images, and finds them in two stages. Each has an id."""
+
+    def search(self, query: Item, search: Search) -> list[Scored]:
+        """Return the best first."""
+
+    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+        """Do as `search`, without blocking the event loop."""
+
+    def add(self, documents: Sequence[Document]) -> None:
+        """Compute and keep documents."""
+
+    async def aadd(self, documents: Sequence[Document]) -> None:
+        """Do as `add`, without blocking the event loop."""
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """Return the documents that are there."""
+
+    async def aget(self, ids: Sequence[str]) -> list[Document]:
+        """Do as `get`, without blocking the event loop."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete documents that are there."""
+
+    async def adelete(self, ids: Sequence[str]) -> None:
+        """Do as `delete`, without blocking the event loop."""

@@ -1,0 +1,177 @@
+"""A tool with which an agent searches pages, and sees them."""
+
+# LangChain reads the annotations of this module's methods, so they are not postponed.
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import Document
+from langchain_core.messages.content import TextContentBlock
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.tools import StructuredTool
+from langchain_core.vectorstores import VectorStoreRetriever
+from pydantic import BaseModel, Field, StringConstraints, create_model
+
+from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.langchain.page_blocks import Block, blocks, found_page
+from jina_vllm_integrations.page_results import NOTHING_FOUND, QUERY, ImageMode, K, PageResults, page_results
+from jina_vllm_integrations.page_results import description as any_description
+
+_Found: TypeAlias = tuple[list[Block], list[Document]]
+"""What the model sees, and what the program gets."""
+
+
+def create_page_search_tool(
+    retriever: BaseRetriever,
+    *,
+    image_mode: ImageMode = "blocks",
+    name: str = "search_pages",
+    description: str | None = None,
+    k: int = 4,
+    max_k: int = 10,
+    max_characters: int = 2000,
+    thumbnail_side: int = 1024,
+    thumbnail_bytes: int = 512 * 1024,
+    image_url: Callable[[Document], str | None] | None = None,
+    image_keys: Iterable[str] | None = None,
+    allowed_image_roots: Iterable[str | Path] | None = None,
+    allow_image_urls: bool | None = None,
+    image_limits: ImageLimits | None = None,
+) -> StructuredTool:
+    """Make a tool with which an agent searches pages, and sees them.
+
+    The tool takes a ``query`` and, if the model wants another number of pages, ``k``. It answers with one text block a
+    page: its rank, ``metadata["source"]``, the page's number (of ``metadata["page"]``, which counts from 0), its
+    ``relevance_score`` and the beginning of its text; and by ``image_mode`` with the page's image. The documents
+    themselves are the artifact, in the same order. It has no state: threads and event loops may share it, and
+    asynchronous calls make thumbnails in a thread.
+
+    A page whose image cannot be had is shown without, its text says why in a few words, and the log in full. Whatever
+    the retriever or ``image_url`` raises ends the call.
+
+    Args:
+        retriever: Any retriever of LangChain's. ``k`` is passed on to `JinaVLLMRetriever`, to a
+            `VectorStoreRetriever`, and to what else has a ``k`` and takes another when it is invoked; the rest decide
+            how many they return. The first ``k`` that come back are shown.
+        image_mode: ``"blocks"``: a thumbnail, for models that take images in a tool's answer. ``"url"``: an image
+            block with an http or https URL, which is not fetched here but by whoever runs the model. ``"reference"``:
+            a line with the image's path or URL, which the agent may open with a tool of its own; only of what may be
+            read. ``"none"``: text alone.
+        name: The tool's, for the model.
+        description: What the model is told of the tool; left out, a text that fits any collection. Say what is in
+            yours.
+        k: How many pages to show, unless the model asks for another number.
+        max_k: How many it may ask for.
+        max_characters: How much of a page's text to show; 0 for none.
+        thumbnail_side: The longest, in pixels. With 1,024 an A4 page has 87 dots an inch: print of 7 points is still
+            legible, and a page costs a model about as much as 1,000 tokens.
+        thumbnail_bytes: Of a thumbnail as JPEG, of which base64 makes a third more. What has more is made smaller. A
+            page full of text has about 250 kB.
+        image_url: Returns the URL of a document's image for ``"url"``, and what names it for ``"reference"``: say a
+            path as the agent's own tool knows it. ``None`` for a document without one. Left out, it is what metadata
+            has.
+        image_keys: Where metadata may name an image; the first that is there counts. Left out, like the three that
+            follow, it is what the retriever has, as `JinaVLLMRetriever`, and else ``"image_uri"`` and ``"image"``.
+        allowed_image_roots: The folders whose files metadata may name. None, if the retriever does not say otherwise.
+        allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only. Not done, if the
+            retriever does not say otherwise.
+        image_limits: What an image may cost.
+
+    Returns:
+        A tool for ``create_agent(model, [tool])``, LangGraph's ``ToolNode`` and ``model.bind_tools([tool])``.
+
+    Raises:
+        OptionError: No retriever, or a value that does not exist or does not fit.
+
+    Example:
+        >>> tool = create_page_search_tool(retriever, allowed_image_roots=["scans"])
+        >>> agent = create_agent("anthropic:claude-sonnet-4-5", [tool])
+        >>> agent.invoke({"messages": [("user", "What was the revenue in 2024?")]})
+    """
+    _check_retriever(retriever)
+    results = page_results(
+        retriever,
+        image_mode=image_mode,
+        k=k,
+        max_k=max_k,
+        max_characters=max_characters,
+        thumbnail_side=thumbnail_side,
+        thumbnail_bytes=thumbnail_bytes,
+        image_url=image_url,
+        image_keys=image_keys,
+        allowed_image_roots=allowed_image_roots,
+        allow_image_urls=allow_image_urls,
+        image_limits=image_limits,
+    )
+    search = _PageSearch(retriever=retriever, results=results, k=k)
+    return StructuredTool(
+        name=name,
+        description=any_description(image_mode) if description is None else description,
+        args_schema=_arguments(k, max_k),
+        func=search.search,
+        coroutine=search.asearch,
+        response_format="content_and_artifact",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PageSearch:
+    """What the tool does. LangChain passes ``callbacks``, so that the retriever's run is traced inside the tool's."""
+
+    retriever: BaseRetriever
+    results: PageResults
+    k: int
+
+    def search(self, query: str, k: int | None = None, callbacks: Callbacks = None) -> _Found:
+        k = self.k if k is None else k
+        number = _number_for(self.retriever, self.retriever._get_relevant_documents, k)  # noqa: SLF001
+        return self._answer(self.retriever.invoke(query, {"callbacks": callbacks}, **number)[:k])
+
+    async def asearch(self, query: str, k: int | None = None, callbacks: Callbacks = None) -> _Found:
+        k = self.k if k is None else k
+        number = _number_for(self.retriever, self.retriever._aget_relevant_documents, k)  # noqa: SLF001
+        documents = await self.retriever.ainvoke(query, {"callbacks": callbacks}, **number)
+        return await asyncio.to_thread(self._answer, documents[:k])
+
+    def _answer(self, documents: list[Document]) -> _Found:
+        if not documents:
+            return [TextContentBlock(type="text", text=NOTHING_FOUND)], []
+        pages = self.results.shown(found_page(document, self.results.images.keys) for document in documents)
+        return [block for page in pages for block in blocks(page)], documents
+
+
+def _number_for(retriever: BaseRetriever, method: Callable[..., Any], k: int) -> dict[str, int]:
+    """Return ``k`` as a keyword argument, for a retriever that means by it how many it returns.
+
+    One that only takes any keyword may hand it on, as a compressing retriever does, whose reranker would then choose
+    among ``k`` documents instead of many.
+    """
+    parameters = inspect.signature(method).parameters.values()
+    knows_k = isinstance(retriever, VectorStoreRetriever) or hasattr(retriever, "k")
+    takes_k = any(each.name == "k" or (knows_k and each.kind is each.VAR_KEYWORD) for each in parameters)
+    return {"k": k} if takes_k else {}
+
+
+def _arguments(k: int, max_k: int) -> type[BaseModel]:
+    """Return what the model may pass, checked before anything is searched."""
+    return create_model(
+        "PageSearch",
+        query=(
+            Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)],
+            Field(description=QUERY),
+        ),
+        k=(int, Field(default=k, ge=1, le=max_k, description=K)),
+    )
+
+
+def _check_retriever(retriever: object) -> None:
+    if not isinstance(retriever, BaseRetriever):
+        raise OptionError(
+            f"retriever must be a retriever of LangChain's, got {type(retriever).__name__}. Of a vector store, pass "
+            "store.as_retriever()."
+        )

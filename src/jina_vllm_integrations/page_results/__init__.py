@@ -1,0 +1,26 @@
+"""Pages that a search found, as an agent's language model sees them.
+
+No framework in it: a framework's tool turns what it finds into `FoundPage`, and each `ShownPage` into its own kind of
+content. What is here is the same for all of them: what a text says of a page, how its image comes, what becomes of one
+that cannot be had, and what the tool says of itself.
+"""
+
+from __future__ import annotations
+
+from jina_vllm_integrations.page_results.records import FoundPage, ImageMode, NamedImage, ShownPage
+from jina_vllm_integrations.page_results.settings import page_results
+from jina_vllm_integrations.page_results.showing import PageResults
+from jina_vllm_integrations.page_results.wording import NOTHING_FOUND, QUERY, K, description
+
+__all__ = [
+    "NOTHING_FOUND",
+    "QUERY",
+    "FoundPage",
+    "ImageMode",
+    "K",
+    "NamedImage",
+    "PageResults",
+    "ShownPage",
+    "description",
+    "page_results",
+]
