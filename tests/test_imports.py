@@ -88,7 +88,7 @@ def test_no_module_imports_an_engine_or_a_framework_when_it_is_imported(room, pa
     assert not heavy & {name.split(".")[0] for name in imports_of(path, only_at_import=True)}
 
 
-@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.demo", f"{PACKAGE}.langchain"])
+@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.demo", f"{PACKAGE}.langchain", f"{PACKAGE}.llama_index"])
 def test_importing_the_package_loads_nothing(module):
     """The package's own import, and the demo's, load no engine, no framework, not even NumPy."""
     script = f"import sys, json, {module}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"

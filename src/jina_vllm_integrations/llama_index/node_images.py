@@ -1,0 +1,74 @@
+"""Which image a LlamaIndex node holds or names, in whichever of its shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_index.core.schema import ImageNode, Node
+
+from jina_vllm_integrations.types import ImageInput
+
+if TYPE_CHECKING:
+    from llama_index.core.schema import BaseNode
+
+    from jina_vllm_integrations.page_images import PageImages
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeImage:
+    """An image of a node, not yet opened.
+
+    Attributes:
+        place: The field that has it, such as ``"image_path"``.
+        source: A data URI, a path or a URL.
+    """
+
+    place: str
+    source: str
+
+    def trusted(self) -> ImageInput:
+        """Return it for reading, wherever it is: for nodes that the caller passes to be embedded."""
+        return ImageInput(Path(self.source) if self.place.endswith("path") else self.source)
+
+
+def held_image(node: BaseNode) -> NodeImage | None:
+    """Return the image in a node's fields; ``None`` for a text.
+
+    Args:
+        node: An `ImageNode`, or a `Node` or `Document` with an ``image_resource``, each with bytes, a path or a URL.
+    """
+    if isinstance(node, ImageNode):
+        return _first(image=node.image, image_path=node.image_path, image_url=node.image_url)
+    if isinstance(node, Node) and node.image_resource is not None:
+        resource = node.image_resource
+        return _first(
+            **{
+                "image_resource.data": None if resource.data is None else resource.data.decode(),
+                "image_resource.path": None if resource.path is None else str(resource.path),
+                "image_resource.url": None if resource.url is None else str(resource.url),
+            }
+        )
+    return None
+
+
+def allowed_image(node: BaseNode, images: PageImages) -> ImageInput | None:
+    """Return the image of a node that came out of a store, if it may be read; ``None`` for a text.
+
+    Some stores return an image's node as a text's. Then the image is the one that the metadata names.
+
+    Raises:
+        ImageError: It must not be read.
+    """
+    held = held_image(node)
+    return images.named_by(node.metadata) if held is None else images.read(held.source, held.place)
+
+
+def _first(**fields: str | None) -> NodeImage | None:
+    """Return the first field that has something. Encoded bytes are in those that are named for nothing else."""
+    for place, value in fields.items():
+        if value:
+            holds_bytes = place in ("image", "image_resource.data")
+            return NodeImage(place=place, source=f"data:;base64,{value}" if holds_bytes else value)
+    return None

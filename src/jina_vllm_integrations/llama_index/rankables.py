@@ -1,0 +1,103 @@
+"""Nodes that are ranked: by which text or image, and with which score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.schema import MetadataMode, NodeWithScore
+
+from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
+from jina_vllm_integrations.llama_index.node_images import allowed_image
+from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.types import TextInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llama_index.core.schema import BaseNode
+
+    from jina_vllm_integrations.page_images import PageImages
+    from jina_vllm_integrations.types import Item
+
+RETRIEVAL_SCORE = "retrieval_score"
+"""Where LlamaIndex's rerankers keep the score of the stage before."""
+
+
+def listed(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
+    """Return nodes as a list of the caller's nodes.
+
+    Raises:
+        ItemTypeError: One of them is none; ``index`` is its position.
+    """
+    return [_node_with_score(node, index) for index, node in enumerate(nodes)]
+
+
+def items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode) -> list[Item]:
+    """Return what each is ranked by: its image, or else its text. Looks at the file system.
+
+    Raises:
+        InputError: One has neither, or its image must not be read; ``index`` is its position.
+    """
+    found: list[Item] = []
+    for index, each in enumerate(nodes):
+        with naming(index):
+            found.append(_item(each.node, images, mode))
+    return found
+
+
+def with_score(each: NodeWithScore, score: float, *, keep_retrieval_score: bool) -> NodeWithScore:
+    """Return a copy with another score.
+
+    Args:
+        each: Stays as it is.
+        score: The other one.
+        keep_retrieval_score: Write the former one into the metadata, if there is one, hidden from all text.
+    """
+    update: dict[str, Any] = {"metadata": dict(each.node.metadata)}
+    if keep_retrieval_score and each.score is not None:
+        update = _kept(each.node, float(each.score))
+    return NodeWithScore(node=each.node.model_copy(update=update), score=score)
+
+
+def _kept(node: BaseNode, score: float) -> dict[str, Any]:
+    return {
+        "metadata": {**node.metadata, RETRIEVAL_SCORE: score},
+        "excluded_embed_metadata_keys": _with_key(node.excluded_embed_metadata_keys),
+        "excluded_llm_metadata_keys": _with_key(node.excluded_llm_metadata_keys),
+    }
+
+
+def _with_key(excluded: list[str]) -> list[str]:
+    return [*excluded, *({RETRIEVAL_SCORE} - set(excluded))]
+
+
+def _node_with_score(node: object, index: int) -> NodeWithScore:
+    if not isinstance(node, NodeWithScore):
+        raise ItemTypeError(
+            f"what is reranked is a NodeWithScore, got {type(node).__name__} {node!r:.60}. Write "
+            "NodeWithScore(node=...).",
+            index=index,
+        )
+    return node
+
+
+def _item(node: BaseNode, images: PageImages, mode: MetadataMode) -> Item:
+    image = allowed_image(node, images)
+    if image is not None:
+        return image
+    # Metadata alone is no text: all pages of a file whose images were lost would look the same.
+    if not node.get_content(MetadataMode.NONE).strip():
+        raise EmptyTextError(
+            f"a node must have a text, hold an image, or name one in metadata under "
+            f"{' or '.join(map(repr, images.keys))}, got neither. Store one of them, say with image_keys= where the "
+            "image is, or leave the node out."
+        )
+    return TextInput(_without_score(node).get_content(mode))
+
+
+def _without_score(node: BaseNode) -> BaseNode:
+    """Return a node whose text is the same in a second pass, whoever wrote the first one's score into it."""
+    if RETRIEVAL_SCORE not in node.metadata:
+        return node
+    metadata = {key: value for key, value in node.metadata.items() if key != RETRIEVAL_SCORE}
+    return node.model_copy(update={"metadata": metadata})

@@ -1,0 +1,180 @@
+"""PDFs, scans and pictures as LlamaIndex's documents, one a page."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from llama_index.core.readers.base import BaseReader
+from llama_index.core.schema import ImageDocument, MediaResource
+
+from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.options import check_count
+from jina_vllm_integrations.pages import PageReader
+from jina_vllm_integrations.threaded import iterated
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from llama_index.core.schema import Document
+
+    from jina_vllm_integrations.pages import OnError, Page, PagePaths, SkippedPage
+
+# A language model must know what to cite. An embedding is of the page alone.
+_FOR_LLM = ("file_path", "page_label")
+
+
+class PageImageReader(BaseReader):
+    """Reads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
+
+    A document is an `ImageDocument`, the only kind that node parsers turn into what a multi-modal index takes for an
+    image. Its image is a file, because LlamaIndex keeps no bytes; its text is how the page's text layer begins, or
+    which page it is, because nodes without a text are left out of indexes. All else is in the metadata:
+
+    - ``file_path`` and ``file_name``; ``page_number``, from 1; ``page_label``, the number that is printed on the page
+      if the PDF says, and else the same as a text; and ``total_pages``;
+    - ``image_uri``, the image's absolute path; ``image_sha256`` of its bytes, without which the ingestion cache and
+      the document store would take a changed image for the same; ``width`` and ``height`` in pixels; and ``dpi``, if
+      it is known.
+
+    Embeddings of the text see none of it, language models ``file_path`` and ``page_label``. A page's id stays the same
+    from one reading to the next, so that a document store notices what changed.
+
+    Pages of PDFs, and of TIFF files with several, are rendered into ``image_folder`` when their turn comes, and named
+    by content: an unchanged page keeps its ``image_uri``. A picture's is the picture itself. To rank pages or show
+    them, allow what reads nodes' images the folders of both. PDFs need the extra ``pdf``.
+
+    Args:
+        glob: Which files of a folder to read, as for `PageReader`, like all that follows but ``max_characters``.
+        dpi: At which PDFs are rendered; large pages at less.
+        image_folder: Where rendered pages go; ``None`` for the user's cache. Nothing in it is ever removed.
+        password: Of encrypted PDFs; of several, each is tried.
+        image_limits: What a page's image may cost.
+        on_error: ``"skip"`` to log a file or page that cannot be read as a warning, and list it in ``skipped``.
+        show_progress: Show a bar that counts pages.
+        max_characters: Of a document's text. A node parser that splits it makes a node with the page's image of each
+            part.
+
+    Raises:
+        OptionError: A value that is none of these.
+
+    Example:
+        >>> reader = PageImageReader(image_folder="page_images")
+        >>> SimpleDirectoryReader("reports", file_extractor={".pdf": reader, ".png": reader}).load_data()
+        [ImageDocument(id_='5c0…', metadata={'page_label': '1', ...}, ...), ...]
+    """
+
+    def __init__(
+        self,
+        *,
+        glob: str = "**/*",
+        dpi: float = 150,
+        image_folder: str | os.PathLike[str] | None = None,
+        password: str | Sequence[str] | None = None,
+        image_limits: ImageLimits = ImageLimits(),
+        on_error: OnError = "raise",
+        show_progress: bool = False,
+        max_characters: int = 2000,
+    ) -> None:
+        check_count("max_characters", max_characters)
+        self._max_characters = max_characters
+        self._reader = PageReader(
+            glob=glob,
+            dpi=dpi,
+            image_folder=image_folder,
+            password=password,
+            image_limits=image_limits,
+            on_error=on_error,
+            show_progress=show_progress,
+        )
+
+    @property
+    def image_folder(self) -> Path:
+        """Where rendered pages go, absolute."""
+        return self._reader.image_folder
+
+    @property
+    def skipped(self) -> list[SkippedPage]:
+        """What the latest reading left out so far; through `SimpleDirectoryReader`, each file is a reading."""
+        return self._reader.skipped
+
+    def lazy_load_data(
+        self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
+    ) -> Generator[Document]:
+        """Yield documents, each page rendered when its turn comes.
+
+        Args:
+            file: A file, a folder, which is searched to any depth in the order of names, or several of them.
+            extra_info: Goes into the metadata of each document, and takes precedence there.
+            fs: LlamaIndex's, for files that are elsewhere. Not supported.
+
+        Raises:
+            OptionError: There is an ``fs``, something is no path or pattern, or ``image_folder`` cannot be written.
+            PageNotFoundError: The path does not exist, or the folder has no such file. Never skipped.
+            PageError: A file is damaged, encrypted, unreadable or a link out of its folder.
+            ImageError: A picture is damaged or too large, or a rendered page is.
+            MissingExtraError: There is a PDF, and pypdfium2 is not installed.
+        """
+        if fs is not None:
+            raise OptionError(
+                f"PageImageReader reads local files, got fs={type(fs).__name__}. Download the files, and read those."
+            )
+        with closing(self._reader.read(file)) as pages:
+            for page in pages:
+                yield self._document(page, extra_info or {})
+
+    def load_data(
+        self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
+    ) -> list[Document]:
+        """Return all documents. See `lazy_load_data`."""
+        return list(self.lazy_load_data(file, extra_info, fs=fs))
+
+    async def aload_data(
+        self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
+    ) -> list[Document]:
+        """Do as `load_data`, without blocking the event loop. Cancelling stops the work after the page it is at."""
+        async with aclosing(iterated(self.lazy_load_data(file, extra_info, fs=fs))) as documents:
+            return [document async for document in documents]
+
+    async def alazy_load_data(
+        self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
+    ) -> Iterable[Document]:
+        """Do as `aload_data`: an iterable that rendered pages would block the event loop."""
+        return await self.aload_data(file, extra_info, fs=fs)
+
+    def _document(self, page: Page, extra_info: Mapping[str, Any]) -> Document:
+        metadata = _metadata(page)
+        return ImageDocument(
+            id_=_id(page),
+            image_resource=MediaResource(path=page.image.path),
+            text_resource=MediaResource(text=page.excerpt(self._max_characters)),
+            metadata={**metadata, **extra_info},
+            excluded_embed_metadata_keys=list(metadata),
+            excluded_llm_metadata_keys=[key for key in metadata if key not in _FOR_LLM],
+        )
+
+
+def _metadata(page: Page) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "file_path": str(page.source),
+        "file_name": page.source.name,
+        "page_label": page.label or str(page.number + 1),
+        "page_number": page.number + 1,
+        "total_pages": page.n_pages,
+        "image_uri": str(page.image.path),
+        "image_sha256": page.image.sha256,
+        "width": page.image.size[0],
+        "height": page.image.size[1],
+    }
+    if page.dpi is not None:
+        metadata["dpi"] = page.dpi
+    return metadata
+
+
+def _id(page: Page) -> str:
+    """Return an id of the page's place, which is a UUID because some vector stores take no other."""
+    return str(uuid5(NAMESPACE_URL, f"{page.source.absolute().as_uri()}#page={page.number + 1}"))

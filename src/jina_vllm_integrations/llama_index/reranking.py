@@ -1,0 +1,209 @@
+"""Nodes ranked by late interaction, for LlamaIndex."""
+
+# Pydantic reads the annotations of this module, so they are not postponed.
+import asyncio
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
+
+from jina_vllm_integrations.closable import Closable
+from jina_vllm_integrations.copying import CopiedBySettings
+from jina_vllm_integrations.encoder import Engine
+from jina_vllm_integrations.errors import InputError
+from jina_vllm_integrations.image_access import ImageAccess
+from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.lazy_encoder import LazyEncoder
+from jina_vllm_integrations.llama_index.rankables import items, listed, with_score
+from jina_vllm_integrations.llama_index.rerank_events import Reranking, reranking
+from jina_vllm_integrations.reranking import LateInteractionReranker
+from jina_vllm_integrations.scoring.maxsim import Normalize
+from jina_vllm_integrations.token_store import TokenStore
+from jina_vllm_integrations.types import ImageInput, Item, Ranked, Task
+
+
+class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostprocessor):
+    """Ranks nodes by MaxSim of their token vectors with a query's, texts and page images together.
+
+    A node that holds an image, or whose metadata names one, is ranked by that image, any other by its text. A node with
+    neither is an error, which names it: left out in silence it could never be found. Nodes come out of stores, where
+    strangers may have written them: a local image must be inside ``allowed_image_roots`` once links are followed, and a
+    URL needs ``allow_image_urls``. An image inside the node needs nothing. The query may be an image, too, as
+    ``QueryBundle(query_str="", image_path=...)``: it is the caller's own, so it is read wherever it is.
+
+    Give it a ``store``: each node is then computed once, and later only the query.
+
+    Making one starts nothing. May be used by many threads and coroutines at once. What decides how vectors are computed
+    cannot be changed later; ``model_copy(update=...)`` makes another one. Copies share an engine and a store that were
+    given; pickled it travels without an engine of its own, and not at all with what was given.
+
+    Args:
+        engine: The caller's, who closes it. Either this or ``model``.
+        model: Whose engine to make when it is first needed, with a multi-vector head. Also ``model_name``.
+        engine_options: Of the engine to make, as for `InProcessEngine`. ``to_dict`` leaves them out, as they may hold
+            a token of the hub.
+        store: Keeps the nodes' vectors. The caller opened it and closes it.
+        task: As for `JinaEncoder`, like the following two.
+        truncate: Cut nodes and queries that are too long, instead of raising.
+        image_limits: What an image may cost.
+        top_n: How many nodes to return at most; ``None`` for all.
+        score_threshold: The least score to return.
+        normalize: ``"mean"`` over the query's tokens, from -1 to 1 and comparable across queries, as a threshold
+            needs; or their ``"sum"``, MaxSim as the literature has it. The order is the same.
+        metadata_mode: Which metadata is read with a node's text. What was embedded, as LlamaIndex's own rerankers do:
+            both stages then judge the same text.
+        keep_retrieval_score: Write the score with which a node came into its ``metadata["retrieval_score"]``. It is
+            hidden from embeddings and language models, and no part of what is ranked.
+        image_keys: Where metadata may name an image: a path, file URI, data URI or URL, as ``str``. The first that is
+            there counts, and ``None`` as not there. `PageImageReader` writes ``"image_uri"``.
+        allowed_image_roots: The folders whose files nodes may name; a relative path is one of the working folder.
+        allow_image_urls: Fetch http and https URLs that nodes name, from public addresses only.
+
+    Raises:
+        ValidationError: Pydantic's, a ``ValueError``: a field or value that does not exist, neither or both of
+            ``engine`` and ``model``, or ``engine_options`` with an engine.
+
+    Example:
+        >>> with TokenStore("vectors") as store:
+        ...     reranker = JinaVLLMRerank(engine=engine, store=store, allowed_image_roots=(Path("scans"),))
+        ...     reranker.postprocess_nodes(retriever.retrieve("total"), query_str="Where is the total?")
+        [NodeWithScore(node=ImageNode(id_='7', ..., image_path='scans/1.png'), score=0.71), ...]
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        populate_by_name=True,
+        protected_namespaces=(),
+        validate_assignment=True,  # not frozen: query engines set the callback manager
+    )
+
+    engine: SkipValidation[Engine | None] = Field(default=None, exclude=True, repr=False, frozen=True)
+    model: str | Path | None = Field(default=None, validation_alias=AliasChoices("model", "model_name"), frozen=True)
+    engine_options: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False, frozen=True)
+    store: TokenStore | None = Field(default=None, exclude=True, repr=False)
+    task: Task = Field(default="retrieval", frozen=True)
+    truncate: bool = Field(default=False, frozen=True)
+    image_limits: ImageLimits = Field(default=ImageLimits(), frozen=True)
+    top_n: int | None = Field(default=3, ge=1, strict=True)
+    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
+    normalize: Normalize = "mean"
+    metadata_mode: MetadataMode = MetadataMode.EMBED
+    keep_retrieval_score: bool = False
+
+    _lazy: LazyEncoder = PrivateAttr()
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex serialises it."""
+        return "JinaVLLMRerank"
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check how an engine is had, without making one."""
+        super().model_post_init(context)
+        self._lazy = LazyEncoder(
+            engine=self.engine,
+            model=self.model,
+            task=self.task,
+            truncate=self.truncate,
+            image_limits=self.image_limits,
+            engine_options=self.engine_options,
+        )
+
+    def to_dict(self, **options: Any) -> dict[str, Any]:
+        """Return the settings as JSON takes them, without what cannot leave the process."""
+        return super().to_dict(**{"mode": "json", **options})
+
+    def close(self) -> None:
+        """Close an engine of its own; what the caller gave stays open. Later calls raise `EngineClosedError`."""
+        self._lazy.close()
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        """Rank nodes.
+
+        Args:
+            nodes: Texts and images. They stay as they are.
+            query_bundle: What is searched for: its ``image_path`` if it has one, else its ``query_str``.
+
+        Returns:
+            Copies, the best first, of equals the earlier, each with its score as a ``float``.
+
+        Raises:
+            InputError: There is no query, or a node cannot be embedded, or its image must not be read; ``index`` is
+                its position, and ``None`` for the query. A note has the node's id.
+            CheckpointError: The model cannot be served, or has no multi-vector head.
+            EngineError: The engine did not start, was closed or died.
+            StoreError: The store cannot be read or written.
+        """
+        nodes = listed(nodes)
+        with self._told(nodes, query_bundle, self._model_name()) as call, _noting_ids(nodes):
+            query = _query(query_bundle)
+            if nodes:
+                candidates = self._candidates(nodes)
+                ranked = self._late_interaction().rerank(query, candidates, top_n=self.top_n)
+                call.nodes = self._scored(nodes, ranked)
+        return call.nodes
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        """Do as `_postprocess_nodes`, without blocking the event loop. Cancelling stops the work."""
+        nodes = listed(nodes)
+        model_name = await asyncio.to_thread(self._model_name)
+        with self._told(nodes, query_bundle, model_name) as call, _noting_ids(nodes):
+            query = _query(query_bundle)
+            if nodes:
+                candidates = await asyncio.to_thread(self._candidates, nodes)
+                reranker = await asyncio.to_thread(self._late_interaction)
+                call.nodes = self._scored(nodes, await reranker.arerank(query, candidates, top_n=self.top_n))
+        return call.nodes
+
+    def _told(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None, model_name: str
+    ) -> AbstractContextManager[Reranking]:
+        return reranking(
+            nodes, query_bundle, top_n=self.top_n, model_name=model_name, callback_manager=self.callback_manager
+        )
+
+    def _model_name(self) -> str:
+        """Return what traces call the model. May read the checkpoint's files."""
+        return str(self.model) if self.engine is None else self.engine.checkpoint.model
+
+    def _late_interaction(self) -> LateInteractionReranker:
+        return LateInteractionReranker(self._lazy.get(), self.store, normalize=self.normalize)
+
+    def _candidates(self, nodes: list[NodeWithScore]) -> list[Item]:
+        """Return what each node is ranked by. Looks at the file system."""
+        return items(nodes, self.page_images(), self.metadata_mode)
+
+    def _scored(self, nodes: list[NodeWithScore], ranked: list[Ranked]) -> list[NodeWithScore]:
+        return [
+            with_score(nodes[each.index], each.score, keep_retrieval_score=self.keep_retrieval_score)
+            for each in ranked
+            if self.score_threshold is None or each.score >= self.score_threshold
+        ]
+
+
+def _query(query_bundle: QueryBundle | None) -> Item:
+    if query_bundle is None:
+        raise InputError("reranking needs a query, got none. Pass query_str= or query_bundle=.")
+    if query_bundle.image_path is not None:
+        return ImageInput(query_bundle.image_path)
+    return query_bundle.query_str
+
+
+@contextmanager
+def _noting_ids(nodes: list[NodeWithScore]) -> Iterator[None]:
+    """Let an error about one of the nodes say which one it is in the store, too."""
+    try:
+        yield
+    except InputError as error:
+        if error.index is not None:
+            error.add_note(f"the node's id is {nodes[error.index].node_id!r}")
+        raise
