@@ -24,7 +24,7 @@ LAYERS = (
     {"compression", "requests", "vllm_plugin"},
     {"encoder"},
     {"heatmaps", "qdrant", "token_store"},
-    {"dense_cache", "dense_records", "reranking"},
+    {"dense_cache", "dense_records", "document_vectors", "reranking"},
     {"engines", "testing", "preparation"},
     {"lazy_encoder"},
     {"langchain", "llama_index"},

@@ -9,7 +9,6 @@ import io
 import pickle
 import random
 import threading
-import warnings
 from itertools import count
 
 import httpx
@@ -17,6 +16,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from langchain_chroma import Chroma
+from langchain_community.docstore.in_memory import InMemoryDocstore
+from langchain_community.vectorstores import FAISS  # of LangChain's, the only one with FAISS
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -45,11 +46,6 @@ from jina_vllm_integrations.demo import demo_corpus
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, JinaVLLMRetriever
 from jina_vllm_integrations.qdrant import QdrantIndex
 from jina_vllm_integrations.testing import FakeEngine
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # LangChain's FAISS is in langchain-community only, for now
-    from langchain_community.docstore.in_memory import InMemoryDocstore
-    from langchain_community.vectorstores import FAISS
 
 TEXTS = ["ein blaues Quadrat", "the red circle is here", "nothing of the kind", "noch ein Satz"]
 QUERY = "where is the red circle"
@@ -216,7 +212,7 @@ def test_texts_and_pages_are_found_together(retriever, scans, call):
     for colour in ("green", "blue"):
         (found,) = call(retriever, "invoke", ImageInput(scans / f"{colour}.png"), k=1)
         assert found.page_content == f"[{colour}.png]"
-        assert found.metadata["image_uri"] == str(scans / f"{colour}.png")
+        assert found.metadata["image_uri"] == found.metadata["source"] == str(scans / f"{colour}.png")
         assert found.metadata["relevance_score"] == pytest.approx(1, abs=1e-3)
 
     assert names(call(retriever, "get_by_ids", [page_ids[2]])) == ["[blue.png]"]

@@ -18,6 +18,7 @@ from jina_vllm_integrations.requests import check_plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+_DATA_URI = re.compile("data:", re.IGNORECASE)
 _URI = re.compile(r"(data:|file://|https?://)", re.IGNORECASE)
 
 
@@ -45,7 +46,7 @@ def ids_of(documents: Iterable[Document]) -> list[str]:
 def image_documents(
     images: Iterable[str | Path], metadatas: Sequence[Mapping[str, Any]] | None, *, key: str
 ) -> list[Document]:
-    """Return a document an image, which names it in its metadata and has the file's name as its text.
+    """Return a document an image, which names it in its metadata, as its source too, and has its name as its text.
 
     Args:
         images: Paths, which are made absolute, and URIs.
@@ -74,11 +75,12 @@ def _image_document(image: object, metadata: Mapping[str, Any], key: str, index:
             index=index,
         )
     source = image if isinstance(image, str) and _URI.match(image) else str(Path(image).absolute())
-    return Document(f"[{_name(source)}]", metadata={**metadata, key: source})
+    named = {} if _DATA_URI.match(source) else {"source": source}  # the key of LangChain's loaders
+    return Document(f"[{_name(source)}]", metadata={**named, **metadata, key: source})
 
 
 def _name(source: str) -> str:
-    if source[:5].lower() == "data:":
+    if _DATA_URI.match(source):
         return "image"
     return unquote(Path(urlsplit(source).path).name) if _URI.match(source) else Path(source).name
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.vectorstores import VectorStore
 
+from jina_vllm_integrations.document_vectors import LOT, DocumentVectors
 from jina_vllm_integrations.errors import InputError, OptionError, StoreError
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import items
 from jina_vllm_integrations.langchain.searches import Scored
-from jina_vllm_integrations.positions import naming, renaming
+from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.reranking import LateInteractionReranker
-from jina_vllm_integrations.token_store.keys import pinned
 from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
@@ -30,10 +28,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.page_images import PageImages
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Ranked, Request
-
-# Documents that are written together: a few megabytes of token vectors, while the engine computes the next.
-_LOT = 64
+    from jina_vllm_integrations.types import FloatArray, Item, Ranked
 
 
 class TwoStages:
@@ -84,38 +79,31 @@ class TwoStages:
             return _scored(found, await self._reranker(encoder).arerank(tokens, candidates, top_n=search.k))
 
     def add(self, documents: Sequence[Document]) -> None:
-        """Compute and keep documents, some dozens at a time, while the engine computes the next."""
-        encoder = self._encoder()
-        pinned_requests: deque[Request] = deque()
-        requests = self._requests(encoder, documents)
-        embeddings = encoder.compute(_pinned(requests, pinned_requests.append))
-        for lot in _lots(documents):
-            computed = list(islice(embeddings, len(lot)))
-            self._keep_tokens(encoder, [pinned_requests.popleft() for _ in lot], computed)
+        """Compute and keep documents, lot after lot."""
+        given = items(documents, self._images)
+        vectors = DocumentVectors(self._encoder(), self._token_store)
+        for lot, dense in vectors.compute(given, _lots(documents)):
+            coming = list(documents[lot.start : lot.stop])
             try:
-                with self._handed_over(lot, computed):
-                    self._store.add_documents(lot)
+                with self._handed_over(coming, dense):
+                    self._store.add_documents(coming)
             except StoreError:  # what it kept has other vectors
-                self._store.delete(ids_of(lot))
+                self._store.delete(ids_of(coming))
                 raise
 
     async def aadd(self, documents: Sequence[Document]) -> None:
         """Do as `add`, without blocking the event loop."""
-        encoder = await asyncio.to_thread(self._encoder)
-        requests = iter(await asyncio.to_thread(self._requests, encoder, documents))
-        done = 0
-        for lot in _lots(documents):
-            with renaming(range(done, done + len(lot))):
-                asked = await asyncio.to_thread(list, _pinned(islice(requests, len(lot))))
-                computed = await encoder.acompute(asked)
-            await asyncio.to_thread(self._keep_tokens, encoder, asked, computed)
-            try:
-                with self._handed_over(lot, computed):
-                    await self._store.aadd_documents(lot)
-            except StoreError:
-                await self._store.adelete(ids_of(lot))
-                raise
-            done += len(lot)
+        given = await asyncio.to_thread(items, documents, self._images)
+        vectors = DocumentVectors(await asyncio.to_thread(self._encoder), self._token_store)
+        async with aclosing(vectors.acompute(given, _lots(documents))) as computed:
+            async for lot, dense in computed:
+                coming = list(documents[lot.start : lot.stop])
+                try:
+                    with self._handed_over(coming, dense):
+                        await self._store.aadd_documents(coming)
+                except StoreError:
+                    await self._store.adelete(ids_of(coming))
+                    raise
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
@@ -159,46 +147,22 @@ class TwoStages:
     def _reranker(self, encoder: JinaEncoder) -> LateInteractionReranker:
         return LateInteractionReranker(encoder, self._token_store, normalize="mean")
 
-    def _requests(self, encoder: JinaEncoder, documents: Sequence[Document]) -> list[Request]:
-        """Check all documents. Looks at the file system."""
-        keeps = self._token_store is not None and not self._token_store.readonly
-        output: Output = "both" if keeps else "dense"
-        return encoder.requests(items(documents, self._images), role="document", output=output)
-
-    def _keep_tokens(self, encoder: JinaEncoder, requests: Sequence[Request], embeddings: Sequence[Embedding]) -> None:
-        tokens = [embedding.tokens for embedding in embeddings if embedding.tokens is not None]
-        if self._token_store is not None and tokens:
-            keys = self._token_store.keys(encoder, requests)
-            self._token_store.put_many(zip(keys, tokens, strict=True))
-
-    def _handed_over(
-        self, documents: Sequence[Document], embeddings: Sequence[Embedding]
-    ) -> AbstractContextManager[None]:
-        vectors = {
-            document.page_content: _floats(embedding) for document, embedding in zip(documents, embeddings, strict=True)
-        }
-        return handed_over(vectors, store=self._name)
+    def _handed_over(self, documents: Sequence[Document], dense: FloatArray) -> AbstractContextManager[None]:
+        texts = [document.page_content for document in documents]
+        return handed_over(dict(zip(texts, dense.tolist(), strict=True)), store=self._name)
 
 
-def _lots(documents: Sequence[Document]) -> Iterator[list[Document]]:
-    """Yield documents that are written together, each with a text of its own: by its text a store asks for a vector."""
-    lot: dict[str, Document] = {}
-    for document in documents:
-        if len(lot) == _LOT or document.page_content in lot:
-            yield list(lot.values())
-            lot = {}
-        lot[document.page_content] = document
-    if lot:
-        yield list(lot.values())
-
-
-def _pinned(requests: Iterable[Request], note: Callable[[Request], None] = lambda _: None) -> Iterator[Request]:
-    """Read images from their files when their turn comes, so that what is hashed is what is embedded."""
-    for position, request in enumerate(requests):
-        with naming(position):
-            fixed = pinned(request)
-        note(fixed)
-        yield fixed
+def _lots(documents: Sequence[Document]) -> Iterator[range]:
+    """Yield lots of documents, each with a text of its own: by its text a store asks for a vector."""
+    start = 0
+    texts: set[str] = set()
+    for position, document in enumerate(documents):
+        if len(texts) == LOT or document.page_content in texts:
+            yield range(start, position)
+            start, texts = position, set()
+        texts.add(document.page_content)
+    if texts:
+        yield range(start, len(documents))
 
 
 def _with_ids(documents: Iterable[Document]) -> list[Document]:
@@ -217,12 +181,6 @@ def _options(search: Search) -> dict[str, Any]:
 def _text(query: Item) -> str:
     assert isinstance(query, str | TextInput)  # checked before
     return query.text if isinstance(query, TextInput) else query
-
-
-def _floats(embedding: Embedding) -> list[float]:
-    assert embedding.dense is not None
-    floats: list[float] = embedding.dense.tolist()
-    return floats
 
 
 def _scored(found: Sequence[Document], ranked: Sequence[Ranked]) -> list[Scored]:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
     from jina_vllm_integrations.llama_index.reading import PageImageReader
     from jina_vllm_integrations.llama_index.reranking import JinaVLLMRerank
+    from jina_vllm_integrations.llama_index.retrieving import JinaVLLMMultiVectorRetriever
     from jina_vllm_integrations.llama_index.tools import create_page_search_tool
 
 # Their base classes are LlamaIndex's, which is imported when one of them is first asked for.
 _HOME_OF: dict[str, str] = {
     "JinaVLLMEmbedding": "embedding",
+    "JinaVLLMMultiVectorRetriever": "retrieving",
     "JinaVLLMRerank": "reranking",
     "PageImageReader": "reading",
     "create_page_search_tool": "tools",
@@ -27,6 +29,7 @@ _HOME_OF: dict[str, str] = {
 
 __all__ = [
     "JinaVLLMEmbedding",
+    "JinaVLLMMultiVectorRetriever",
     "JinaVLLMRerank",
     "PageImageReader",
     "create_page_search_tool",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llama_index.core.schema import ImageNode, Node
+from llama_index.core.schema import ImageNode, MetadataMode, Node
 
 from jina_vllm_integrations.types import ImageInput
 
@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
     from jina_vllm_integrations.page_images import PageImages
+
+
+_BASE64 = "data:;base64,"
+# Where an `ImageNode` has what is found in a field of a node.
+_FIELDS = {
+    "image": "image",
+    "image_path": "image_path",
+    "image_url": "image_url",
+    "image_resource.data": "image",
+    "image_resource.path": "image_path",
+    "image_resource.url": "image_url",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +77,31 @@ def allowed_image(node: BaseNode, images: PageImages) -> ImageInput | None:
     return images.named_by(node.metadata) if held is None else images.read(held.source, held.place)
 
 
+def as_image_node(node: BaseNode) -> BaseNode:
+    """Return a node that every store keeps with its image: an image document, which most make a text's, as `ImageNode`.
+
+    Any other node is returned as it is.
+    """
+    held = None if isinstance(node, ImageNode) else held_image(node)
+    if held is None:
+        return node
+    return ImageNode(
+        **{
+            "id_": node.node_id,
+            "text": node.get_content(MetadataMode.NONE),
+            "embedding": node.embedding,
+            "metadata": dict(node.metadata),
+            "excluded_embed_metadata_keys": list(node.excluded_embed_metadata_keys),
+            "excluded_llm_metadata_keys": list(node.excluded_llm_metadata_keys),
+            "relationships": dict(node.relationships),
+            _FIELDS[held.place]: held.source.removeprefix(_BASE64),
+        }
+    )
+
+
 def _first(**fields: str | None) -> NodeImage | None:
-    """Return the first field that has something. Encoded bytes are in those that are named for nothing else."""
+    """Return the first field that has something."""
     for place, value in fields.items():
         if value:
-            holds_bytes = place in ("image", "image_resource.data")
-            return NodeImage(place=place, source=f"data:;base64,{value}" if holds_bytes else value)
+            return NodeImage(place=place, source=f"{_BASE64}{value}" if _FIELDS[place] == "image" else value)
     return None

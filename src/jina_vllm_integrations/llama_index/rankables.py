@@ -1,20 +1,21 @@
-"""Nodes that are ranked: by which text or image, and with which score."""
+"""Nodes that are ranked: by which text or image, for which query, and with which score."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
-from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
+from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError
 from jina_vllm_integrations.llama_index.node_images import allowed_image
 from jina_vllm_integrations.positions import naming
-from jina_vllm_integrations.types import TextInput
+from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from llama_index.core.schema import BaseNode
+    from llama_index.core.schema import BaseNode, QueryBundle
 
     from jina_vllm_integrations.page_images import PageImages
     from jina_vllm_integrations.types import Item
@@ -30,6 +31,30 @@ def listed(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
         ItemTypeError: One of them is none; ``index`` is its position.
     """
     return [_node_with_score(node, index) for index, node in enumerate(nodes)]
+
+
+def query_item(query_bundle: QueryBundle | None) -> Item:
+    """Return what is searched for: the bundle's image if it has one, else its text.
+
+    Raises:
+        InputError: There is none.
+    """
+    if query_bundle is None:
+        raise InputError("reranking needs a query, got none. Pass query_str= or query_bundle=.")
+    if query_bundle.image_path is not None:
+        return ImageInput(query_bundle.image_path)
+    return query_bundle.query_str
+
+
+@contextmanager
+def noting_ids(nodes: Sequence[NodeWithScore]) -> Iterator[None]:
+    """Let an error about one of the nodes say which one it is in the store, too."""
+    try:
+        yield
+    except InputError as error:
+        if error.index is not None:
+            error.add_note(f"the node's id is {nodes[error.index].node_id!r}")
+        raise
 
 
 def items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode) -> list[Item]:

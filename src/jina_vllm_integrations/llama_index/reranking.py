@@ -2,8 +2,7 @@
 
 # Pydantic reads the annotations of this module, so they are not postponed.
 import asyncio
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.copying import CopiedBySettings
 from jina_vllm_integrations.encoder import Engine
-from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.image_access import ImageAccess
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.lazy_encoder import LazyEncoder
-from jina_vllm_integrations.llama_index.rankables import items, listed, with_score
+from jina_vllm_integrations.llama_index.rankables import items, listed, noting_ids, query_item, with_score
 from jina_vllm_integrations.llama_index.rerank_events import Reranking, reranking
 from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.scoring.maxsim import Normalize
 from jina_vllm_integrations.token_store import TokenStore
-from jina_vllm_integrations.types import ImageInput, Item, Ranked, Task
+from jina_vllm_integrations.types import Item, Ranked, Task
 
 
 class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostprocessor):
@@ -142,8 +140,8 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
             StoreError: The store cannot be read or written.
         """
         nodes = listed(nodes)
-        with self._told(nodes, query_bundle, self._model_name()) as call, _noting_ids(nodes):
-            query = _query(query_bundle)
+        with self._told(nodes, query_bundle, self._model_name()) as call, noting_ids(nodes):
+            query = query_item(query_bundle)
             if nodes:
                 candidates = self._candidates(nodes)
                 ranked = self._late_interaction().rerank(query, candidates, top_n=self.top_n)
@@ -156,8 +154,8 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
         """Do as `_postprocess_nodes`, without blocking the event loop. Cancelling stops the work."""
         nodes = listed(nodes)
         model_name = await asyncio.to_thread(self._model_name)
-        with self._told(nodes, query_bundle, model_name) as call, _noting_ids(nodes):
-            query = _query(query_bundle)
+        with self._told(nodes, query_bundle, model_name) as call, noting_ids(nodes):
+            query = query_item(query_bundle)
             if nodes:
                 candidates = await asyncio.to_thread(self._candidates, nodes)
                 reranker = await asyncio.to_thread(self._late_interaction)
@@ -188,22 +186,3 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
             for each in ranked
             if self.score_threshold is None or each.score >= self.score_threshold
         ]
-
-
-def _query(query_bundle: QueryBundle | None) -> Item:
-    if query_bundle is None:
-        raise InputError("reranking needs a query, got none. Pass query_str= or query_bundle=.")
-    if query_bundle.image_path is not None:
-        return ImageInput(query_bundle.image_path)
-    return query_bundle.query_str
-
-
-@contextmanager
-def _noting_ids(nodes: list[NodeWithScore]) -> Iterator[None]:
-    """Let an error about one of the nodes say which one it is in the store, too."""
-    try:
-        yield
-    except InputError as error:
-        if error.index is not None:
-            error.add_note(f"the node's id is {nodes[error.index].node_id!r}")
-        raise

@@ -1,0 +1,78 @@
+"""Both stages in Qdrant."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.schema import MetadataMode, NodeWithScore
+from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+
+from jina_vllm_integrations.llama_index.rankables import items, query_item
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llama_index.core.schema import BaseNode
+
+    from jina_vllm_integrations.llama_index.searches import Search
+    from jina_vllm_integrations.page_images import PageImages
+    from jina_vllm_integrations.qdrant import QdrantIndex
+    from jina_vllm_integrations.qdrant.collections import QdrantHit
+    from jina_vllm_integrations.types import Item
+
+
+class QdrantNodes:
+    """Nodes in a `QdrantIndex`: one request finds them by dense vectors and ranks them by late interaction.
+
+    A payload is what LlamaIndex's own stores write: the metadata, for filters, and the node.
+
+    Args:
+        index: Keeps dense and token vectors.
+        images: Which images of nodes may be read, to insert them.
+    """
+
+    def __init__(self, index: QdrantIndex, images: PageImages) -> None:
+        self._index = index
+        self._images = images
+
+    def search(self, search: Search) -> list[NodeWithScore]:
+        """Return the best first."""
+        return [_scored(hit) for hit in self._index.search(query_item(search.query), **_options(search))]
+
+    async def asearch(self, search: Search) -> list[NodeWithScore]:
+        """Do as `search`, without blocking the event loop."""
+        return [_scored(hit) for hit in await self._index.asearch(query_item(search.query), **_options(search))]
+
+    def insert(self, nodes: Sequence[BaseNode]) -> None:
+        """Compute and keep nodes."""
+        self._index.upsert(self._items(nodes), payloads=map(node_to_metadata_dict, nodes), ids=_ids(nodes))
+
+    async def ainsert(self, nodes: Sequence[BaseNode]) -> None:
+        """Do as `insert`, without blocking the event loop."""
+        given = await asyncio.to_thread(self._items, nodes)
+        await self._index.aupsert(given, payloads=map(node_to_metadata_dict, nodes), ids=_ids(nodes))
+
+    def delete(self, node_ids: Sequence[str]) -> None:
+        """Delete nodes."""
+        self._index.delete(node_ids)
+
+    async def adelete(self, node_ids: Sequence[str]) -> None:
+        """Do as `delete`, without blocking the event loop."""
+        await asyncio.to_thread(self.delete, node_ids)
+
+    def _items(self, nodes: Sequence[BaseNode]) -> list[Item]:
+        """Return what nodes are embedded by. Looks at the file system."""
+        return items([NodeWithScore(node=node) for node in nodes], self._images, MetadataMode.EMBED)
+
+
+def _options(search: Search) -> dict[str, Any]:
+    return {"limit": search.k, "prefetch": search.fetch_k, "query_filter": search.filters, "normalize": "mean"}
+
+
+def _ids(nodes: Sequence[BaseNode]) -> list[str]:
+    return [node.node_id for node in nodes]
+
+
+def _scored(hit: QdrantHit) -> NodeWithScore:
+    return NodeWithScore(node=metadata_dict_to_node(hit.payload), score=hit.score)

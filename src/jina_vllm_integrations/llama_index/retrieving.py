@@ -1,0 +1,182 @@
+"""Pages and texts, found in two stages, as LlamaIndex's `BaseRetriever`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import BaseNode
+
+from jina_vllm_integrations.errors import ItemTypeError, OptionError
+from jina_vllm_integrations.llama_index.node_images import as_image_node
+from jina_vllm_integrations.llama_index.qdrant_nodes import QdrantNodes
+from jina_vllm_integrations.llama_index.searches import Search
+from jina_vllm_integrations.llama_index.two_stages import TwoStages
+from jina_vllm_integrations.options import check_count
+from jina_vllm_integrations.page_images import IMAGE_KEYS, PageImages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.indices import VectorStoreIndex
+    from llama_index.core.schema import NodeWithScore, QueryBundle
+
+    from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
+    from jina_vllm_integrations.llama_index.searches import NodeIndex
+    from jina_vllm_integrations.qdrant import QdrantIndex
+    from jina_vllm_integrations.token_store import TokenStore
+
+
+class JinaVLLMMultiVectorRetriever(BaseRetriever):
+    """Finds texts and page images by dense vectors, and ranks what it found by late interaction.
+
+    The first stage is an index of LlamaIndex's over any vector store, or any retriever; the token vectors of the second
+    are kept in a `TokenStore`. Or both stages are in Qdrant, which needs no image to rank. Texts and images share one
+    space, and so one index: a `VectorStoreIndex`, not LlamaIndex's multimodal one.
+
+    A query is a text, or an image as ``QueryBundle(query_str="", image_path=...)``, which is the caller's own. Results
+    are copies of nodes with MaxSim over the number of the query's tokens, at most 1 and comparable across queries.
+
+    Making one starts nothing. May be used by many threads and coroutines at once, whose queries share the engine's
+    batches. What it is given stays the caller's to close.
+
+    Args:
+        index: The first stage, over any vector store: ``VectorStoreIndex.from_vector_store(store, embed_model=...)``.
+        retriever: The first stage, where there is no such index. How many it finds is its own choice.
+        qdrant: Both stages. One of these three.
+        embedding: Whose vectors the first stage has. Its checkpoint needs a multi-vector head.
+        token_store: Keeps token vectors. Without one they are computed again for each query.
+        similarity_top_k: How many nodes to return at most.
+        fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``.
+        filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`.
+        score_threshold: The least score to return.
+        image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
+        allowed_image_roots: The folders whose files nodes may name.
+        allow_image_urls: Fetch http and https URLs that nodes name, from public addresses only.
+        callback_manager: LlamaIndex's.
+
+    Raises:
+        OptionError: Not one of ``index``, ``retriever`` and ``qdrant``, or no ``embedding`` with the first two, or a
+            number below 1.
+
+    Example:
+        >>> index = VectorStoreIndex([], embed_model=embedding)
+        >>> retriever = JinaVLLMMultiVectorRetriever(
+        ...     index=index, embedding=embedding, token_store=token_store, allowed_image_roots=(Path("scans"),)
+        ... )
+        >>> retriever.insert_nodes(PageImageReader().load_data("scans/report.pdf"))
+        >>> engine = RetrieverQueryEngine.from_args(retriever, llm=llm, multimodal=True)
+    """
+
+    def __init__(
+        self,
+        *,
+        index: VectorStoreIndex | None = None,
+        retriever: BaseRetriever | None = None,
+        qdrant: QdrantIndex | None = None,
+        embedding: JinaVLLMEmbedding | None = None,
+        token_store: TokenStore | None = None,
+        similarity_top_k: int = 4,
+        fetch_k: int = 50,
+        filters: Any = None,
+        score_threshold: float | None = None,
+        image_keys: tuple[str, ...] = IMAGE_KEYS,
+        allowed_image_roots: Iterable[str | Path] = (),
+        allow_image_urls: bool = False,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        super().__init__(callback_manager=callback_manager)
+        check_count("similarity_top_k", similarity_top_k)
+        check_count("fetch_k", fetch_k)
+        self.similarity_top_k = similarity_top_k
+        self.fetch_k = fetch_k
+        self.filters = filters
+        self.score_threshold = score_threshold
+        self.image_keys = image_keys
+        self.allowed_image_roots = tuple(Path(root).absolute() for root in allowed_image_roots)
+        self.allow_image_urls = allow_image_urls
+        images = PageImages(keys=self.image_keys, roots=self.allowed_image_roots, urls=self.allow_image_urls)
+        self._nodes = _node_index(
+            index=index,
+            retriever=retriever,
+            qdrant=qdrant,
+            embedding=embedding,
+            token_store=token_store,
+            images=images,
+        )
+
+    def insert_nodes(self, nodes: Iterable[BaseNode]) -> None:
+        """Compute and keep nodes: by the image that a node holds or its metadata names, or else by the text.
+
+        All are checked before the first is computed. What was kept before another error stays.
+
+        Args:
+            nodes: Texts and page images. They stay as they are.
+
+        Raises:
+            InputError: A node cannot be embedded, or its image must not be read; ``index`` is its position.
+            OptionError: The first stage is a retriever.
+            CheckpointError: The model cannot be served, or has no multi-vector head.
+            EngineError: The engine did not start, was closed or died.
+            StoreError: The token store or Qdrant's collection cannot be written.
+        """
+        self._nodes.insert(_nodes(nodes))
+
+    async def ainsert_nodes(self, nodes: Iterable[BaseNode]) -> None:
+        """Do as `insert_nodes`, without blocking the event loop. Cancelling stops the work."""
+        await self._nodes.ainsert(_nodes(nodes))
+
+    def delete_nodes(self, node_ids: Sequence[str]) -> None:
+        """Delete nodes by their ids."""
+        self._nodes.delete(node_ids)
+
+    async def adelete_nodes(self, node_ids: Sequence[str]) -> None:
+        """Do as `delete_nodes`, without blocking the event loop."""
+        await self._nodes.adelete(node_ids)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._relevant(self._nodes.search(self._search(query_bundle)))
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._relevant(await self._nodes.asearch(self._search(query_bundle)))
+
+    def _search(self, query: QueryBundle) -> Search:
+        k = self.similarity_top_k
+        return Search(query=query, k=k, fetch_k=max(k, self.fetch_k), filters=self.filters)
+
+    def _relevant(self, found: list[NodeWithScore]) -> list[NodeWithScore]:
+        least = self.score_threshold
+        return [each for each in found if least is None or (each.score is not None and each.score >= least)]
+
+
+def _node_index(
+    *,
+    index: VectorStoreIndex | None,
+    retriever: BaseRetriever | None,
+    qdrant: QdrantIndex | None,
+    embedding: JinaVLLMEmbedding | None,
+    token_store: TokenStore | None,
+    images: PageImages,
+) -> NodeIndex:
+    given = [each for each in (index, retriever, qdrant) if each is not None]
+    if len(given) != 1:
+        raise OptionError(f"one of index, retriever and qdrant must be given, got {len(given)}. Pass one of them.")
+    if qdrant is not None:
+        if embedding is not None or token_store is not None:
+            raise OptionError(
+                "embedding and token_store go with index= or retriever=, qdrant= has its own. Leave both out."
+            )
+        return QdrantNodes(qdrant, images)
+    first = index if index is not None else retriever
+    assert first is not None
+    if embedding is None:
+        raise OptionError("embedding must be given with index= or retriever=: the JinaVLLMEmbedding of its vectors.")
+    return TwoStages(first, embedding, token_store, images)
+
+
+def _nodes(nodes: Iterable[BaseNode]) -> list[BaseNode]:
+    if isinstance(nodes, BaseNode):
+        raise ItemTypeError("nodes must be several, got one. Write [node].")
+    return [as_image_node(node) for node in nodes]

@@ -1,0 +1,50 @@
+"""What a retriever is asked, and what keeps and finds its nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a query is answered.
+
+    Attributes:
+        query: A text or an image.
+        k: How many nodes to return at most.
+        fetch_k: How many to find by dense vectors, and rank.
+        filters: Which may be found, as the first stage has it; ``None`` for all.
+    """
+
+    query: QueryBundle
+    k: int
+    fetch_k: int
+    filters: Any
+
+
+class NodeIndex(Protocol):
+    """Keeps nodes, texts and page images, and finds them in two stages."""
+
+    def search(self, search: Search) -> list[NodeWithScore]:
+        """Return copies, the best first, with MaxSim over the number of the query's tokens."""
+
+    async def asearch(self, search: Search) -> list[NodeWithScore]:
+        """Do as `search`, without blocking the event loop."""
+
+    def insert(self, nodes: Sequence[BaseNode]) -> None:
+        """Compute and keep nodes."""
+
+    async def ainsert(self, nodes: Sequence[BaseNode]) -> None:
+        """Do as `insert`, without blocking the event loop."""
+
+    def delete(self, node_ids: Sequence[str]) -> None:
+        """Delete nodes."""
+
+    async def adelete(self, node_ids: Sequence[str]) -> None:
+        """Do as `delete`, without blocking the event loop."""

@@ -1,0 +1,136 @@
+"""An index of LlamaIndex's finds, late interaction ranks."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from llama_index.core.indices import VectorStoreIndex
+from llama_index.core.retrievers import VectorIndexRetriever
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+
+from jina_vllm_integrations.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.llama_index.rankables import items, noting_ids, query_item, with_score
+from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.reranking import LateInteractionReranker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.schema import BaseNode
+
+    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
+    from jina_vllm_integrations.llama_index.searches import Search
+    from jina_vllm_integrations.page_images import PageImages
+    from jina_vllm_integrations.token_store import TokenStore
+    from jina_vllm_integrations.types import FloatArray, Item, Ranked
+
+
+class TwoStages:
+    """Nodes in any index of LlamaIndex's, and their token vectors in a `TokenStore`.
+
+    A node's dense and token vectors come from one forward pass, and so do a query's: the first stage is given the
+    query's vector.
+
+    Args:
+        first: Finds by dense vectors.
+        embedding: Whose vectors the first stage has.
+        token_store: Keeps token vectors; without one, those of what was found are computed for each query.
+        images: Which images of nodes may be read.
+    """
+
+    def __init__(
+        self,
+        first: VectorStoreIndex | BaseRetriever,
+        embedding: JinaVLLMEmbedding,
+        token_store: TokenStore | None,
+        images: PageImages,
+    ) -> None:
+        self._first = first
+        self._embedding = embedding
+        self._token_store = token_store
+        self._images = images
+
+    def search(self, search: Search) -> list[NodeWithScore]:
+        """Return the best first."""
+        encoder = self._embedding.encoder()
+        with naming(None):
+            (dense,), (tokens,) = encoder.embed_both([query_item(search.query)], role="query")
+        found = self._retriever(search).retrieve(_with_vector(search.query, dense))
+        with noting_ids(found):
+            return _ranked(found, self._reranker(encoder).rerank(tokens, self._items(found), top_n=search.k))
+
+    async def asearch(self, search: Search) -> list[NodeWithScore]:
+        """Do as `search`, without blocking the event loop."""
+        encoder = await asyncio.to_thread(self._embedding.encoder)
+        with naming(None):
+            (dense,), (tokens,) = await encoder.aembed_both([query_item(search.query)], role="query")
+        found = await self._retriever(search).aretrieve(_with_vector(search.query, dense))
+        with noting_ids(found):
+            candidates = await asyncio.to_thread(self._items, found)
+            return _ranked(found, await self._reranker(encoder).arerank(tokens, candidates, top_n=search.k))
+
+    def insert(self, nodes: Sequence[BaseNode]) -> None:
+        """Compute and keep nodes, lot after lot."""
+        index = self._index()
+        given = self._items([NodeWithScore(node=node) for node in nodes])
+        vectors = DocumentVectors(self._embedding.encoder(), self._token_store)
+        for lot, dense in vectors.compute(given, lots_of(len(nodes))):
+            index.insert_nodes(_embedded(nodes[lot.start : lot.stop], dense))
+
+    async def ainsert(self, nodes: Sequence[BaseNode]) -> None:
+        """Do as `insert`, without blocking the event loop."""
+        index = self._index()
+        given = await asyncio.to_thread(self._items, [NodeWithScore(node=node) for node in nodes])
+        vectors = DocumentVectors(await asyncio.to_thread(self._embedding.encoder), self._token_store)
+        async with aclosing(vectors.acompute(given, lots_of(len(nodes)))) as computed:
+            async for lot, dense in computed:
+                await index.ainsert_nodes(_embedded(nodes[lot.start : lot.stop], dense))
+
+    def delete(self, node_ids: Sequence[str]) -> None:
+        """Delete nodes. Token vectors stay: other nodes may have the same content."""
+        self._index().delete_nodes(list(node_ids), delete_from_docstore=True)
+
+    async def adelete(self, node_ids: Sequence[str]) -> None:
+        """Do as `delete`, without blocking the event loop."""
+        await self._index().adelete_nodes(list(node_ids), delete_from_docstore=True)
+
+    def _index(self) -> VectorStoreIndex:
+        if isinstance(self._first, VectorStoreIndex):
+            return self._first
+        raise OptionError(
+            f"nodes are put into an index, and the first stage is a {type(self._first).__name__}. Pass index=, or put "
+            "them where that retriever finds them."
+        )
+
+    def _retriever(self, search: Search) -> BaseRetriever:
+        if isinstance(self._first, VectorStoreIndex):
+            # Not by `as_retriever`: of a store that keeps texts it would search only the image nodes, which are all
+            # that the index itself has a list of.
+            return VectorIndexRetriever(self._first, similarity_top_k=search.fetch_k, filters=search.filters)
+        return self._first
+
+    def _reranker(self, encoder: JinaEncoder) -> LateInteractionReranker:
+        return LateInteractionReranker(encoder, self._token_store, normalize="mean")
+
+    def _items(self, nodes: Sequence[NodeWithScore]) -> list[Item]:
+        """Return what nodes are embedded and ranked by. Looks at the file system."""
+        return items(nodes, self._images, MetadataMode.EMBED)
+
+
+def _with_vector(query: QueryBundle, dense: FloatArray) -> QueryBundle:
+    """Return a query of its own for the first stage, which need not embed it again."""
+    return QueryBundle(query.query_str, image_path=query.image_path, embedding=dense.tolist())
+
+
+def _embedded(nodes: Sequence[BaseNode], dense: FloatArray) -> list[BaseNode]:
+    """Return copies of nodes with their vectors."""
+    return [node.model_copy(update={"embedding": vector}) for node, vector in zip(nodes, dense.tolist(), strict=True)]
+
+
+def _ranked(found: Sequence[NodeWithScore], ranked: Sequence[Ranked]) -> list[NodeWithScore]:
+    return [with_score(found[each.index], each.score, keep_retrieval_score=False) for each in ranked]
