@@ -9,6 +9,7 @@ import json
 import pickle
 import threading
 from concurrent.futures import Future
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -704,22 +705,31 @@ def test_what_is_no_key(store, key):
 
 def test_the_least_recently_used_give_way(tmp_path):
     """The file keeps to its limit; a value that is larger than it allows is refused."""
-    with JinaVLLMByteStore(tmp_path, max_bytes=2**20) as store:
-        for number in range(1000):
-            store.mset([(f"{number}", bytes(4108))])
-            assert store.mget(["0", f"{number}"]) == [bytes(4108)] * 2
+    with JinaVLLMByteStore(tmp_path, max_bytes=2**23) as store:
+        store.mset([("kept", b"1")])
+        for first in range(0, 2000, 100):
+            store.mset([(f"{number}", bytes(4108)) for number in range(first, first + 100)])
+            assert store.mget(["kept", f"{first}"]) == [b"1", bytes(4108)]
         assert store.mget(["1"]) == [None]
-        with pytest.raises(StoreFullError, match="may take a 16th of the store's max_bytes=1,048,576"):
-            store.mset([("large", bytes(2**17))])
-    assert (tmp_path / "data.mdb").stat().st_size <= 2**20
+        with pytest.raises(StoreFullError, match="may take a 16th of the store's max_bytes=8,388,608"):
+            store.mset([("large", bytes(2**20))])
+    assert (tmp_path / "data.mdb").stat().st_size <= 2**23
 
 
-def test_a_full_store_can_be_emptied(tmp_path):
-    """Deleting needs room as well, and finds it."""
-    with JinaVLLMByteStore(tmp_path, max_bytes=2**20) as store:
-        store.mset([(f"{number}", bytes(300)) for number in range(4000)])
+@pytest.mark.parametrize("size", [268, 1036])
+def test_values_of_all_sizes_fit_for_ever(tmp_path, size):
+    """Those that share pages as well: a store that is full takes new ones, keeps what is used, and can be emptied."""
+    names = [sha256(b"%d" % number).hexdigest() for number in range(10_000 if size < 1000 else 6_000)]
+    with JinaVLLMByteStore(tmp_path, max_bytes=2**23) as store:
+        for first in range(0, len(names), 500):
+            some = names[first : first + 500]
+            store.mset([(name, bytes(44)) for name in some[:100]] + [(name, bytes(size)) for name in some[100:]])
+            assert None not in store.mget(some)
+            assert None not in store.mget(names[:50])
+        assert store.mget(names[500:501]) == [None]
         store.mdelete(list(store.yield_keys()))
         assert list(store.yield_keys()) == []
+    assert (tmp_path / "data.mdb").stat().st_size <= 2**23
 
 
 def test_a_damaged_value_is_missing(tmp_path, caplog):
@@ -764,9 +774,9 @@ def test_a_closed_store(store):
             use()
 
 
-@pytest.mark.parametrize("max_bytes", [2**19, 1e9, True])
+@pytest.mark.parametrize("max_bytes", [2**22, 1e9, True])
 def test_bad_options(tmp_path, max_bytes):
     """They are told before anything is made."""
-    with pytest.raises(OptionError, match="max_bytes must be a whole number from 1,048,576"):
+    with pytest.raises(OptionError, match="max_bytes must be a whole number from 8,388,608"):
         JinaVLLMByteStore(tmp_path / "store", max_bytes=max_bytes)
     assert not (tmp_path / "store").exists()

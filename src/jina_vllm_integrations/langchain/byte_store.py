@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-_LEAST_BYTES = 2**20
+# In less, the file's own bookkeeping leaves too little room.
+_LEAST_BYTES = 2**23
 
 
 class JinaVLLMByteStore(Closable, ByteStore):

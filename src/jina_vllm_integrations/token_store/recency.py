@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from jina_vllm_integrations.token_store.pages import room
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -13,14 +15,6 @@ if TYPE_CHECKING:
 _NUMBER = struct.Struct(">Q")  # big-endian, so that LMDB's order of keys is that of numbers
 _STAMP = struct.Struct(">QQ")
 _N_BYTES = b"bytes"
-_PAGE = 4096
-_PAGE_HEADER = 16
-# A key and a value that are longer together get whole pages for the value; shorter ones share a page with others.
-_LONGEST_SHARED = 2030
-# What LMDB adds to a key and a value, and what this module keeps: the entry's own node, and two of numbers.
-_NODES = 60
-# Pages that are shared are a half to two thirds full, because keys come in any order.
-_SPARSE = 2
 
 
 class Recency:
@@ -85,18 +79,3 @@ class Recency:
 
     def _count(self, transaction: lmdb.Transaction, n_bytes: int) -> None:
         transaction.put(_N_BYTES, _NUMBER.pack(self.n_bytes(transaction) + n_bytes), db=self._facts)
-
-
-def room(key: bytes, size: int) -> int:
-    """Return what an entry takes on disk: pages of its own, and its share of others."""
-    shared = 3 * len(key) + _NODES + (size if _is_shared(key, size) else 0)
-    return own_pages(key, size) + _SPARSE * shared
-
-
-def own_pages(key: bytes, size: int) -> int:
-    """Return how many bytes of pages an entry has for itself."""
-    return 0 if _is_shared(key, size) else -(-(size + _PAGE_HEADER) // _PAGE) * _PAGE
-
-
-def _is_shared(key: bytes, size: int) -> bool:
-    return len(key) + size <= _LONGEST_SHARED

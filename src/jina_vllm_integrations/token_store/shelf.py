@@ -24,7 +24,8 @@ from jina_vllm_integrations.token_store.environment import (
     opened_environment,
     translated,
 )
-from jina_vllm_integrations.token_store.recency import Recency, own_pages, room
+from jina_vllm_integrations.token_store.pages import lots, most_changes, most_evictions, n_bytes_in_use, room
+from jina_vllm_integrations.token_store.recency import Recency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,13 +40,9 @@ LONGEST_KEY = 511
 """Bytes of a key, which has at least one."""
 
 # Pages that an eviction frees can be written again two transactions later, and a long entry needs neighbouring ones: so
-# entries may take this share of the file, and one transaction writes that much of it.
+# entries may take this share of the file.
 _FULL = 0.75
-_LOT = 1 / 16
 _ATTEMPTS = 12
-# LMDB writes a page anew when a part of it changes. An entry that comes or goes changes two: one here, and one where
-# its use is noted. For one that comes two may go.
-_CHANGED_BY_ONE = 3 * 2 * 4096
 # How many keys are read at once when all are wanted.
 _MANY_KEYS = 4096
 
@@ -79,7 +76,7 @@ class Shelf:
     ) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._most_changes = 2 * int(max_bytes * _LOT) // _CHANGED_BY_ONE
+        self._most_changes = most_changes(max_bytes)
         self._readonly = readonly
         self._closed = False
         self._process = os.getpid()
@@ -92,7 +89,7 @@ class Shelf:
                 opened.enter_context(locked_for_writing(path, owner))
             self._env = opened.enter_context(opened_environment(path, max_bytes, owner, readonly=readonly))
             databases = opened_databases(self._env, (database, *Recency.DATABASES), path, readonly=readonly)
-            self._databases = databases.values()
+            self._databases = list(databases.values())
             self._entries = databases[database]
             self._recency = Recency(databases)
             self._opened = opened.pop_all()
@@ -112,7 +109,7 @@ class Shelf:
         self._check_writable()
         for _ in range(len(self._read) // self._most_changes):
             self._write(self._settle)
-        for lot in self._lots(entries):
+        for lot in lots(entries, self._max_bytes):
             n_bytes = sum(room(key, len(content)) for key, content in lot)
             self._write(partial(self._put, lot=lot, n_bytes=n_bytes), n_bytes=n_bytes)
 
@@ -196,26 +193,6 @@ class Shelf:
             self._read[key] = None
         return content
 
-    def _lots(self, entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-        """Yield as many entries as one transaction writes."""
-        most = int(self._max_bytes * _LOT)
-        lot: list[Entry] = []
-        n_bytes = 0
-        for key, content in entries:
-            size = own_pages(key, len(content)) + _CHANGED_BY_ONE
-            if len(content) > most:
-                raise StoreFullError(
-                    f"an entry may take a {round(1 / _LOT)}th of the store's max_bytes={self._max_bytes:,}, this one "
-                    f"takes {len(content):,} bytes. Raise max_bytes, or keep the vectors in fewer bytes."
-                )
-            if lot and n_bytes + size > most:
-                yield lot
-                lot, n_bytes = [], 0
-            lot.append((key, content))
-            n_bytes += size
-        if lot:
-            yield lot
-
     def _some_keys(self, prefix: bytes, after: bytes) -> list[bytes]:
         with self._reading, self._transaction() as transaction, transaction.cursor(db=self._entries) as cursor:
             if not cursor.set_range(after or prefix):
@@ -246,19 +223,14 @@ class Shelf:
         limit = int(self._max_bytes * _FULL)
         if not self._evict(transaction, limit - n_bytes):
             return False
-        if self._n_bytes_in_use(transaction) > limit:  # of pages that entries share, less may be used than was counted
+        # Of pages that entries share, less may be used than was counted.
+        if n_bytes_in_use(transaction, self._databases) > limit:
             self._evict(transaction, self._recency.n_bytes(transaction) - 2 * n_bytes)
         for key, content in lot:
             value = with_checksum(key, content)
             transaction.put(key, value, db=self._entries)
             self._recency.add(transaction, key, len(value))
         return True
-
-    def _n_bytes_in_use(self, transaction: lmdb.Transaction) -> int:
-        """Return what all pages take that hold something."""
-        stats = [transaction.stat(database) for database in self._databases]
-        n_pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
-        return int(n_pages * stats[0]["psize"])
 
     def _delete(self, transaction: lmdb.Transaction, keys: Sequence[bytes]) -> bool:
         for key in keys:
@@ -275,18 +247,10 @@ class Shelf:
 
     def _evict(self, transaction: lmdb.Transaction, n_bytes: int) -> bool:
         """Evict what is beyond a limit, as far as one transaction may, and return whether that was all."""
-        for key in islice(self._recency.oldest_beyond(transaction, n_bytes), self._most_evictions(transaction)):
+        most = most_evictions(transaction, self._databases, self._max_bytes)
+        for key in islice(self._recency.oldest_beyond(transaction, n_bytes), most):
             transaction.delete(key, db=self._entries)
         return self._recency.n_bytes(transaction) <= n_bytes
-
-    def _most_evictions(self, transaction: lmdb.Transaction) -> int | None:
-        """Return how many entries one transaction may evict; ``None`` for all, where it can change every page.
-
-        A file without room gets none from many transactions: each needs pages that the one before has not freed yet.
-        """
-        stats = [transaction.stat(database) for database in self._databases]
-        n_bytes = sum(stat["branch_pages"] + stat["leaf_pages"] for stat in stats) * stats[0]["psize"]
-        return None if n_bytes <= self._max_bytes * _LOT else self._most_changes
 
     def _settle(self, transaction: lmdb.Transaction) -> bool:
         """Write down what reading found: some of the entries that were used, and all that are damaged."""
