@@ -40,6 +40,7 @@ from jina_vllm_integrations import (
     LateInteractionReranker,
     OptionError,
     StoreError,
+    StoreFormatError,
     TokenStore,
 )
 from jina_vllm_integrations.demo import demo_corpus
@@ -66,6 +67,7 @@ class RecordingEngine(FakeEngine):
         super().__init__()
         self.batches = []
         self.submitted = lambda: None
+        self.spoilt = None
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
@@ -78,7 +80,10 @@ class RecordingEngine(FakeEngine):
 
     def _compute(self, request):
         assert self.may_go_on.wait(30)
-        return super()._compute(request)
+        embedding = super()._compute(request)
+        if request.prompt.token_ids == self.spoilt:
+            embedding.tokens.vectors[0, 0] = np.nan
+        return embedding
 
 
 def in_memory(embeddings):
@@ -218,6 +223,8 @@ def test_texts_and_pages_are_found_together(retriever, scans, call):
     assert names(call(retriever, "get_by_ids", [page_ids[2]])) == ["[blue.png]"]
     assert call(retriever, "delete", [page_ids[2]])["succeeded"] == [page_ids[2]]
     assert call(retriever, "get_by_ids", [page_ids[2]]) == []
+    assert call(retriever, "delete", [])["num_deleted"] == 0
+    assert call(retriever, "delete", [page_ids[3], page_ids[3]])["succeeded"] == [page_ids[3]]
     assert "[blue.png]" not in names(call(retriever, "invoke", ImageInput(scans / "blue.png"), k=8))
 
 
@@ -305,6 +312,8 @@ def test_bad_numbers_of_a_call_are_refused(make, engine, options, call):
         ({"k": 0}, "greater than or equal to 1"),
         ({"top_k": 3}, "Extra inputs are not permitted"),
         ({"score_threshold": float("nan")}, "finite number"),
+        ({"search_kwargs": {"k": 3, "filter": {}}}, "filter, k must be the retriever's own"),
+        ({"allowed_image_roots": "/scans"}, "valid tuple"),
     ],
 )
 def test_bad_fields_are_refused(embeddings, fields, rule):
@@ -321,6 +330,43 @@ def test_a_store_of_another_model_is_refused():
         ValidationError, match=r"must embed by JinaVLLMEmbeddings.*got DeterministicFake.*JinaVLLMRerank"
     ):
         JinaVLLMRetriever(vectorstore=store)
+
+
+def test_embeddings_are_the_stores_own(embeddings, engine):
+    """Others would search it by vectors of another kind."""
+    store = InMemoryVectorStore(embeddings)
+    assert JinaVLLMRetriever(vectorstore=store, embeddings=embeddings).embeddings is embeddings
+    with pytest.raises(ValidationError, match="must be the vector store's own"):
+        JinaVLLMRetriever(vectorstore=store, embeddings=JinaVLLMEmbeddings(engine=engine, dimensions=16))
+
+
+def test_options_that_qdrant_lacks(make, call):
+    """A typo is told, when it is made and at a call."""
+    with pytest.raises(ValidationError, match=r"a search of a QdrantIndex takes .* got top_k"):
+        make(QdrantIndex, search_kwargs={"top_k": 3})
+    retriever = make(QdrantIndex, search_kwargs={"exact": True})
+    retriever.add_documents(documents())
+    assert len(call(retriever, "invoke", QUERY)) == 4
+    with pytest.raises(OptionError, match="got score_treshold"):
+        call(retriever, "invoke", QUERY, score_treshold=0.9)
+
+
+def test_points_of_others_in_qdrant(engine, call):
+    """Are named, and not mistaken for documents."""
+    index = QdrantIndex(JinaEncoder(engine, task="retrieval"), "pages", path=":memory:")
+    (point,) = index.upsert([QUERY], payloads=[{"mine": 1}])
+    with pytest.raises(StoreFormatError, match=f"{point} has mine"):
+        call(JinaVLLMRetriever(index=index), "invoke", QUERY)
+
+
+def test_vectors_that_cannot_be_kept_are_of_the_callers_document(make, engine, call):
+    """Also beyond the first lot."""
+    texts = [f"text {number}" for number in range(100)]
+    (request,) = JinaEncoder(engine, task="retrieval").requests(["text 70"], role="document", output="both")
+    engine.spoilt = request.prompt.token_ids
+    with pytest.raises(InputError, match="must be finite") as caught:
+        call(make(), "add_documents", [Document(text) for text in texts])
+    assert caught.value.index == 70
 
 
 def test_an_index_has_its_own_stages(make, token_store):
@@ -445,12 +491,50 @@ class EmbedsOtherTexts(InMemoryVectorStore):
         (EmbedsOtherTexts, "asked for another: 'EIN BLAUES"),
     ],
 )
-def test_a_store_that_does_not_take_the_vectors_keeps_nothing(make, store, rule, call):
-    """Otherwise it would hold vectors of captions where those of images are meant."""
+def test_a_store_that_does_not_take_the_vectors_is_refused(make, store, rule, call):
+    """Otherwise it would hold vectors of captions where those of images are meant. Nothing is deleted."""
     retriever = make(store)
+    retriever.vectorstore.store["kept"] = {"id": "kept", "vector": [1.0], "text": "before", "metadata": {}}
     with pytest.raises(StoreError, match=rule):
         call(retriever, "add_documents", documents())
-    assert retriever.vectorstore.store == {}
+    assert "kept" in retriever.vectorstore.store
+
+
+def test_vectors_are_for_the_stores_own_embeddings(engine, token_store):
+    """Others, of an inner store with another size, compute for themselves."""
+    small = InMemoryVectorStore(JinaVLLMEmbeddings(engine=engine, dimensions=16))
+
+    class Fans(InMemoryVectorStore):
+        def add_documents(self, documents, ids=None, **options):
+            small.add_documents(documents, ids, **options)
+            return super().add_documents(documents, ids, **options)
+
+    retriever = JinaVLLMRetriever(vectorstore=Fans(JinaVLLMEmbeddings(engine=engine)), token_store=token_store)
+    retriever.add_documents(documents())
+    assert {len(each["vector"]) for each in small.store.values()} == {16}
+    assert {len(each["vector"]) for each in retriever.vectorstore.store.values()} == {64}
+
+
+def test_what_a_store_starts_is_on_its_own_afterwards(make, embeddings):
+    """A task that outlives the call, in a copy of its context, embeds as ever."""
+
+    class StartsTasks(InMemoryVectorStore):
+        async def aadd_documents(self, documents, ids=None, **options):
+            self.task = asyncio.create_task(self.later())
+            return await super().aadd_documents(documents, ids, **options)
+
+        async def later(self):
+            await self.may_go_on.wait()
+            return await self.embedding.aembed_documents(["another text"])
+
+    async def add():
+        retriever = make(StartsTasks)
+        retriever.vectorstore.may_go_on = asyncio.Event()
+        await retriever.aadd_documents(documents())
+        retriever.vectorstore.may_go_on.set()
+        return await retriever.vectorstore.task
+
+    assert asyncio.run(add()) == embeddings.embed_documents(["another text"])
 
 
 class SearchesByTextOnly(VectorStore):

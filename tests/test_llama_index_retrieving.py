@@ -10,7 +10,7 @@ import chromadb
 import numpy as np
 import pytest
 from langchain_core.vectorstores import InMemoryVectorStore
-from llama_index.core import StorageContext, VectorStoreIndex
+from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
 from llama_index.core.llms import LLMMetadata
 from llama_index.core.llms.mock import MockLLMWithChatMemoryOfLastCall
 from llama_index.core.query_engine import RetrieverQueryEngine
@@ -22,7 +22,15 @@ from llama_index.vector_stores.qdrant import QdrantVectorStore
 from PIL import Image
 from qdrant_client import QdrantClient, models
 
-from jina_vllm_integrations import ImageError, ImageNotFoundError, ItemTypeError, JinaEncoder, OptionError, TokenStore
+from jina_vllm_integrations import (
+    ImageError,
+    ImageNotFoundError,
+    ItemTypeError,
+    JinaEncoder,
+    OptionError,
+    StoreFormatError,
+    TokenStore,
+)
 from jina_vllm_integrations.demo import demo_corpus
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRetriever
 from jina_vllm_integrations.llama_index import (
@@ -267,6 +275,8 @@ def test_a_bad_node_is_named_before_any_work(make, engine, scans, call):
     with pytest.raises(ImageError, match="image_path must be inside allowed_image_roots") as caught:
         call(retriever, "insert_nodes", [TextNode(text="a"), ImageNode(image_path="/etc/hostname.png")])
     assert caught.value.index == 1
+    with pytest.raises(ItemTypeError, match="item 1: what is inserted is a node, got str 'a text'"):
+        call(retriever, "insert_nodes", [TextNode(text="a"), "a text"])
     with pytest.raises(ItemTypeError, match=r"Write \[node\]"):
         call(retriever, "insert_nodes", TextNode(text="a"))
     assert engine.batches == []
@@ -279,6 +289,7 @@ def test_a_page_that_is_gone_is_named_by_its_id(make, scans, call):
     (scans / "red.png").unlink()
     with pytest.raises(ImageNotFoundError) as caught:
         call(retriever, "retrieve", QUERY)
+    assert caught.value.index is None
     assert any("page 7" in note for note in caught.value.__notes__)
 
 
@@ -289,7 +300,10 @@ def test_a_page_that_is_gone_is_named_by_its_id(make, scans, call):
         ({"index": True, "qdrant": True}, "got 2"),
         ({"index": True}, "embedding must be given"),
         ({"qdrant": True, "token_store": True}, "qdrant= has its own"),
-        ({"index": True, "embedding": True, "similarity_top_k": 0}, "similarity_top_k must be a whole number from 1"),
+        (
+            {"retriever": True, "embedding": True, "similarity_top_k": 0},
+            "similarity_top_k must be a whole number",
+        ),
     ],
 )
 def test_options_that_do_not_fit(options, rule):
@@ -305,6 +319,46 @@ class ChatLLM(MockLLMWithChatMemoryOfLastCall):
     def metadata(self):
         """Say that it chats."""
         return LLMMetadata(is_chat_model=True)
+
+
+def test_one_folder_in_place_of_several_is_refused(make):
+    """Its characters are no folders, of which one would be the whole disk."""
+    for name in ("allowed_image_roots", "image_keys"):
+        with pytest.raises(OptionError, match=f"{name} must be several, got one, '/data/scans'"):
+            make(**{name: "/data/scans"})
+
+
+def test_filters_that_would_be_ignored_are_refused(embedding, call):
+    """A retriever as the first stage filters by itself."""
+    first = VectorStoreIndex(nodes(), embed_model=embedding).as_retriever()
+    only = MetadataFilters(filters=[MetadataFilter(key="place", value=2)])
+    retriever = JinaVLLMMultiVectorRetriever(retriever=first, embedding=embedding, filters=only)
+    with pytest.raises(OptionError, match="filters go with index="):
+        call(retriever, "retrieve", QUERY)
+
+
+def test_an_index_of_another_model_is_refused(embedding, engine):
+    """As is one of another size."""
+    for other in (MockEmbedding(8), JinaVLLMEmbedding(engine=engine, dimensions=16)):
+        with pytest.raises(OptionError, match="the index must embed as embedding= does"):
+            JinaVLLMMultiVectorRetriever(index=VectorStoreIndex([], embed_model=other), embedding=embedding)
+
+
+def test_other_texts_find_where_somebody_said_so(make, call):
+    """LlamaIndex's HyDE finds by a text that it made up; what was found is ranked by the question."""
+    retriever = make(similarity_top_k=1, fetch_k=1)
+    retriever.insert_nodes(nodes())
+    hyde = QueryBundle(QUERY, custom_embedding_strs=[TEXTS[2]])
+    assert texts(call(retriever, "retrieve", hyde)) == [TEXTS[2]]
+    assert texts(call(retriever, "retrieve", QUERY)) == [TEXTS[1]]
+
+
+def test_points_of_others_in_qdrant(engine, call):
+    """Are named, and not mistaken for nodes."""
+    qdrant = QdrantIndex(JinaEncoder(engine, task="retrieval"), "pages", path=":memory:")
+    (point,) = qdrant.upsert([QUERY], payloads=[{"mine": 1}])
+    with pytest.raises(StoreFormatError, match=f"{point} has none"):
+        call(JinaVLLMMultiVectorRetriever(qdrant=qdrant), "retrieve", QUERY)
 
 
 def test_in_a_query_engine(make, scans, call):

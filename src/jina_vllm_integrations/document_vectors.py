@@ -63,7 +63,9 @@ class DocumentVectors:
         with closing(self._encoder.compute(requests)) as embeddings:
             for lot in lots:
                 computed = list(islice(embeddings, len(lot)))
-                yield lot, self._kept([under_way.popleft() for _ in lot], computed)
+                with renaming(lot):
+                    dense = self._kept([under_way.popleft() for _ in lot], computed)
+                yield lot, dense
 
     async def acompute(self, items: Sequence[Item], lots: Iterable[range]) -> AsyncGenerator[tuple[range, FloatArray]]:
         """Do as `compute` one lot after the other, without blocking the event loop. Cancelling stops the work."""
@@ -72,7 +74,8 @@ class DocumentVectors:
             with renaming(lot):
                 pinned = await asyncio.to_thread(list, each_pinned(requests[lot.start : lot.stop]))
                 computed = await self._encoder.acompute(pinned)
-            yield lot, await asyncio.to_thread(self._kept, pinned, computed)
+                dense = await asyncio.to_thread(self._kept, pinned, computed)
+            yield lot, dense
 
     def _requests(self, items: Sequence[Item]) -> list[Request]:
         output: Output = "dense" if self._store is None else "both"

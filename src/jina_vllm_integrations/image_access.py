@@ -30,4 +30,4 @@ class ImageAccess(BaseModel):
 
     def page_images(self) -> PageImages:
         """Return what reads the images."""
-        return PageImages(keys=self.image_keys, roots=self.allowed_image_roots, urls=self.allow_image_urls)
+        return PageImages.of(keys=self.image_keys, roots=self.allowed_image_roots, urls=self.allow_image_urls)

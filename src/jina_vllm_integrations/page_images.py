@@ -6,18 +6,20 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError
+from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError, OptionError
 from jina_vllm_integrations.images.addresses import url_label
 from jina_vllm_integrations.types import ImageInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 IMAGE_KEYS = ("image_uri", "image")
 """Where metadata names an image, unless the caller says otherwise."""
+
+_Value = TypeVar("_Value")
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LONGEST_LABEL = 120
@@ -39,6 +41,16 @@ class PageImages:
     keys: tuple[str, ...]
     roots: tuple[Path, ...]
     urls: bool
+
+    @classmethod
+    def of(cls, *, keys: Iterable[str], roots: Iterable[str | Path], urls: bool) -> Self:
+        """Take a caller's choices. Folders stay where they are when the process changes its own.
+
+        Raises:
+            OptionError: One key or folder in place of several: a string's characters are such, and ``"/"`` is one.
+        """
+        folders = tuple(Path(root).absolute() for root in _several("allowed_image_roots", roots))
+        return cls(keys=_several("image_keys", keys), roots=folders, urls=urls)
 
     def named_by(self, metadata: Mapping[str, Any]) -> ImageInput | None:
         """Return the image that metadata names, not yet opened; ``None`` for none.
@@ -95,6 +107,12 @@ class PageImages:
                 f"followed, got {source[-_LONGEST_LABEL:]!r}. Add its folder there if all of it may be read."
             )
         return real
+
+
+def _several(name: str, values: Iterable[_Value]) -> tuple[_Value, ...]:
+    if isinstance(values, str | Path):
+        raise OptionError(f"{name} must be several, got one, {str(values)!r}. For one write [it].")
+    return tuple(values)
 
 
 def _real(path: str) -> Path | None:

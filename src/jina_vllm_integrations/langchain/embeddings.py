@@ -112,7 +112,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
             EngineError: The engine did not start, was closed or died.
             MissingExtraError: vLLM is not installed.
         """
-        handed = taken_over(texts)
+        handed = taken_over(self, texts)
         return self._vectors(texts, TextInput, "document") if handed is None else handed
 
     def embed_query(self, text: str) -> list[float]:
@@ -173,7 +173,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do as `embed_documents`, without blocking the event loop. Cancelling stops the work."""
-        handed = taken_over(texts)
+        handed = taken_over(self, texts)
         return await self._avectors(texts, TextInput, "document") if handed is None else handed
 
     async def aembed_query(self, text: str) -> list[float]:

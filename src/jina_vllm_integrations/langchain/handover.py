@@ -23,11 +23,13 @@ class _Handover:
     """What a store is being given.
 
     Args:
+        owner: The embeddings that the store asks; others compute for themselves.
         vectors: The vector of each text.
         store: Its name, for errors.
     """
 
-    def __init__(self, vectors: Mapping[str, list[float]], store: str) -> None:
+    def __init__(self, owner: object, vectors: Mapping[str, list[float]], store: str) -> None:
+        self.owner: object | None = owner
         self._vectors = vectors
         self._store = store
         self._asked: set[str] = set()
@@ -48,35 +50,37 @@ class _Handover:
             raise StoreError(
                 f"{self._store} must ask its embeddings for the vectors of what it is given, and did not for "
                 f"{len(missing)} of {len(self._vectors)} documents, such as {min(missing)!r:.60}. Use a store that "
-                "embeds on the client, with JinaVLLMEmbeddings."
+                "embeds on the client, with JinaVLLMEmbeddings, and delete what it has kept of this call."
             )
 
 
 @contextmanager
-def handed_over(vectors: Mapping[str, list[float]], *, store: str) -> Iterator[None]:
+def handed_over(owner: object, vectors: Mapping[str, list[float]], *, store: str) -> Iterator[None]:
     """Let embeddings return these vectors within, in this thread or task and in those that copy its context.
 
     Args:
+        owner: The embeddings.
         vectors: The vector of each text that a vector store is about to embed.
         store: The vector store's name.
 
     Raises:
         StoreError: The store embedded other texts, or did not ask for all of these. It may have kept them.
     """
-    handover = _Handover(vectors, store)
+    handover = _Handover(owner, vectors, store)
     token = _current.set(handover)
     try:
         yield
     finally:
         _current.reset(token)
+        handover.owner = None  # a task that the store has started lives on in a copy of this context
     handover.check_taken()
 
 
-def taken_over(texts: Sequence[str]) -> list[list[float]] | None:
-    """Return the vectors that were handed over for texts; ``None`` where nothing is being handed over.
+def taken_over(owner: object, texts: Sequence[str]) -> list[list[float]] | None:
+    """Return the vectors that were handed over to embeddings for texts; ``None`` where nothing is being handed over.
 
     Raises:
         StoreError: Something is, but one of the texts is none of it.
     """
     handover = _current.get()
-    return None if handover is None else handover.take(texts)
+    return None if handover is None or handover.owner is not owner else handover.take(texts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
+from jina_vllm_integrations.errors import StoreFormatError
 from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import items
 from jina_vllm_integrations.langchain.searches import Scored
@@ -57,7 +58,9 @@ class QdrantPages:
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
-        return [_document(payload) for payload in self._index.payloads(ids) if payload is not None]
+        unique = list(dict.fromkeys(ids))
+        payloads = zip(unique, self._index.payloads(unique), strict=True)
+        return [_document(payload, name) for name, payload in payloads if payload is not None]
 
     async def aget(self, ids: Sequence[str]) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
@@ -74,11 +77,11 @@ class QdrantPages:
 
 def _options(search: Search) -> dict[str, Any]:
     return {
+        **search.options,
         "limit": search.k,
         "prefetch": search.fetch_k,
         "query_filter": search.filter,
         "normalize": "mean",
-        **search.options,
     }
 
 
@@ -86,9 +89,14 @@ def _payload(document: Document) -> dict[str, Any]:
     return {_ID: document.id, _CONTENT: document.page_content, _METADATA: document.metadata}
 
 
-def _document(payload: dict[str, Any]) -> Document:
+def _document(payload: dict[str, Any], name: str) -> Document:
+    if not payload.keys() >= {_ID, _CONTENT, _METADATA}:
+        raise StoreFormatError(
+            f"a point that LangChain finds must have {_ID}, {_CONTENT} and {_METADATA} in its payload, {name} has "
+            f"{', '.join(payload) or 'none'}. Add it through the retriever, or filter such points out."
+        )
     return Document(payload[_CONTENT], id=payload[_ID], metadata=payload[_METADATA])
 
 
 def _scored(hit: QdrantHit) -> Scored:
-    return Scored(document=_document(hit.payload), score=hit.score)
+    return Scored(document=_document(hit.payload, hit.id), score=hit.score)

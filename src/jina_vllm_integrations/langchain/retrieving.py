@@ -1,7 +1,7 @@
 """Pages and texts, found in two stages, as LangChain's `BaseRetriever` and `DocumentIndex`."""
 
 # Pydantic reads the annotations of this module, so they are not postponed.
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -54,7 +54,8 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         fetch_k: How many to find in the first stage, and rank; at least ``k``.
         filter: Which documents may be found, as the vector store has it; for Qdrant a `qdrant_client.models.Filter`.
         score_threshold: The least ``relevance_score`` to return.
-        search_kwargs: What else the vector store's search takes, or `QdrantIndex.search`.
+        search_kwargs: What else the vector store's search takes, such as ``fetch_k`` of LangChain's FAISS, which it
+            needs beside a filter; or ``exact`` of `QdrantIndex.search`.
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
         allowed_image_roots: The folders whose files metadata may name.
         allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only.
@@ -91,14 +92,18 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
     def model_post_init(self, context: Any, /) -> None:
         """Check what the stages need, without computing anything."""
         super().model_post_init(context)
+        # Not fetch_k: LangChain's FAISS has one of its own, for what it finds before it filters.
+        if hidden := self.search_kwargs.keys() & {"k", "filter", "score_threshold"}:
+            raise OptionError(f"{', '.join(sorted(hidden))} must be the retriever's own, got it in search_kwargs.")
         if (self.vectorstore is None) == (self.index is None):
             raise OptionError("one of vectorstore and index must be given. Pass any vector store, or a QdrantIndex.")
         if self.index is not None:
             self._check_nothing_beside_the_index()
+            _check_qdrant_options(self.search_kwargs)
             self._pages = QdrantPages(self.index, self.page_images())
         elif self.vectorstore is not None:
-            encoder = self._own_embeddings(self.vectorstore).encoder
-            self._pages = TwoStages(self.vectorstore, encoder, self.token_store, self.page_images())
+            embeddings = self._own_embeddings(self.vectorstore)
+            self._pages = TwoStages(self.vectorstore, embeddings, self.token_store, self.page_images())
 
     def invoke(
         self,
@@ -112,7 +117,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it.
             config: LangChain's.
             **kwargs: ``k``, ``fetch_k``, ``filter`` and ``score_threshold`` for this call, and what else the vector
-                store's search takes.
+                store's search takes. Many stores ignore what they do not know.
 
         Returns:
             The best first.
@@ -166,6 +171,8 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             filter=own["filter"],
             options={**self.search_kwargs, **options},
         )
+        if self.index is not None:
+            _check_qdrant_options(search.options)
         return search, own["score_threshold"]
 
     def _check_nothing_beside_the_index(self) -> None:
@@ -174,14 +181,17 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             raise OptionError(f"{' and '.join(beside)} go with vectorstore=, an index has its own. Leave them out.")
 
     def _own_embeddings(self, vectorstore: VectorStore) -> JinaVLLMEmbeddings:
-        embeddings = vectorstore.embeddings if self.embeddings is None else self.embeddings
-        if isinstance(embeddings, JinaVLLMEmbeddings):
-            return embeddings
-        raise OptionError(
-            f"the vector store must embed by JinaVLLMEmbeddings, as both stages compute by one model, got "
-            f"{type(embeddings).__name__}. Make it with them; if it does not tell its embeddings, pass them as "
-            "embeddings=. To rank what another model finds, use JinaVLLMRerank."
-        )
+        own = vectorstore.embeddings
+        embeddings = own or self.embeddings
+        if not isinstance(embeddings, JinaVLLMEmbeddings):
+            raise OptionError(
+                f"the vector store must embed by JinaVLLMEmbeddings, as both stages compute by one model, got "
+                f"{type(embeddings).__name__}. Make it with them; if it does not tell its embeddings, pass them as "
+                "embeddings=. To rank what another model finds, use JinaVLLMRerank."
+            )
+        if self.embeddings is not None and self.embeddings is not embeddings:
+            raise OptionError("embeddings= must be the vector store's own, got others. Leave it out.")
+        return embeddings
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """Say in traces what computes and where documents are."""
@@ -192,6 +202,13 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
 
 
 _PER_CALL = ("k", "fetch_k", "filter", "score_threshold")
+
+
+def _check_qdrant_options(options: Mapping[str, Any]) -> None:
+    if unknown := options.keys() - {"exact"}:
+        raise OptionError(
+            f"a search of a QdrantIndex takes {', '.join(_PER_CALL)} and exact, got {', '.join(sorted(unknown))}."
+        )
 
 
 def _query(given: LangChainInput) -> Item:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.vectorstores import VectorStore
 
 from jina_vllm_integrations.document_vectors import LOT, DocumentVectors
-from jina_vllm_integrations.errors import InputError, OptionError, StoreError
+from jina_vllm_integrations.errors import InputError, OptionError
 from jina_vllm_integrations.langchain.handover import handed_over
-from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import items
 from jina_vllm_integrations.langchain.searches import Scored
 from jina_vllm_integrations.positions import naming
@@ -19,12 +18,13 @@ from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.page_images import PageImages
     from jina_vllm_integrations.token_store import TokenStore
@@ -38,7 +38,7 @@ class TwoStages:
 
     Args:
         vectorstore: Keeps documents and dense vectors.
-        encoder: Returns what computes; called when it is first needed.
+        embeddings: The store's own.
         token_store: Keeps token vectors; without one, those of what was found are computed for each query.
         images: Which images of documents may be read.
     """
@@ -46,20 +46,20 @@ class TwoStages:
     def __init__(
         self,
         vectorstore: VectorStore,
-        encoder: Callable[[], JinaEncoder],
+        embeddings: JinaVLLMEmbeddings,
         token_store: TokenStore | None,
         images: PageImages,
     ) -> None:
         self._store = vectorstore
         self._name = type(vectorstore).__name__
-        self._encoder = encoder
+        self._embeddings = embeddings
         self._token_store = token_store
         self._images = images
 
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""
         self._check_query(query)
-        encoder = self._encoder()
+        encoder = self._embeddings.encoder()
         with naming(None):
             (dense,), (tokens,) = encoder.embed_both([query], role="query")
         found = _with_ids(self._find(query, dense, search))
@@ -70,7 +70,7 @@ class TwoStages:
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._check_query(query)
-        encoder = await asyncio.to_thread(self._encoder)
+        encoder = await asyncio.to_thread(self._embeddings.encoder)
         with naming(None):
             (dense,), (tokens,) = await encoder.aembed_both([query], role="query")
         found = _with_ids(await self._afind(query, dense, search))
@@ -81,37 +81,31 @@ class TwoStages:
     def add(self, documents: Sequence[Document]) -> None:
         """Compute and keep documents, lot after lot."""
         given = items(documents, self._images)
-        vectors = DocumentVectors(self._encoder(), self._token_store)
+        vectors = DocumentVectors(self._embeddings.encoder(), self._token_store)
         for lot, dense in vectors.compute(given, _lots(documents)):
             coming = list(documents[lot.start : lot.stop])
-            try:
-                with self._handed_over(coming, dense):
-                    self._store.add_documents(coming)
-            except StoreError:  # what it kept has other vectors
-                self._store.delete(ids_of(coming))
-                raise
+            with self._handed_over(coming, dense):
+                self._store.add_documents(coming)
 
     async def aadd(self, documents: Sequence[Document]) -> None:
         """Do as `add`, without blocking the event loop."""
         given = await asyncio.to_thread(items, documents, self._images)
-        vectors = DocumentVectors(await asyncio.to_thread(self._encoder), self._token_store)
+        vectors = DocumentVectors(await asyncio.to_thread(self._embeddings.encoder), self._token_store)
         async with aclosing(vectors.acompute(given, _lots(documents))) as computed:
             async for lot, dense in computed:
                 coming = list(documents[lot.start : lot.stop])
-                try:
-                    with self._handed_over(coming, dense):
-                        await self._store.aadd_documents(coming)
-                except StoreError:
-                    await self._store.adelete(ids_of(coming))
-                    raise
+                with self._handed_over(coming, dense):
+                    await self._store.aadd_documents(coming)
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
-        return _with_ids(self._store.get_by_ids(ids))
+        unique = list(dict.fromkeys(ids))  # some stores refuse none and repetitions
+        return _with_ids(self._store.get_by_ids(unique)) if unique else []
 
     async def aget(self, ids: Sequence[str]) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
-        return _with_ids(await self._store.aget_by_ids(ids))
+        unique = list(dict.fromkeys(ids))
+        return _with_ids(await self._store.aget_by_ids(unique)) if unique else []
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete documents that are there. Token vectors stay: other documents may have the same content."""
@@ -149,7 +143,7 @@ class TwoStages:
 
     def _handed_over(self, documents: Sequence[Document], dense: FloatArray) -> AbstractContextManager[None]:
         texts = [document.page_content for document in documents]
-        return handed_over(dict(zip(texts, dense.tolist(), strict=True)), store=self._name)
+        return handed_over(self._embeddings, dict(zip(texts, dense.tolist(), strict=True)), store=self._name)
 
 
 def _lots(documents: Sequence[Document]) -> Iterator[range]:
@@ -175,7 +169,7 @@ def _with_ids(documents: Iterable[Document]) -> list[Document]:
 
 def _options(search: Search) -> dict[str, Any]:
     chosen = {} if search.filter is None else {"filter": search.filter}
-    return {"k": search.fetch_k, **chosen, **search.options}
+    return {**search.options, **chosen, "k": search.fetch_k}
 
 
 def _text(query: Item) -> str:

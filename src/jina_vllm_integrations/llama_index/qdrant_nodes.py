@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
+from jina_vllm_integrations.errors import StoreFormatError
 from jina_vllm_integrations.llama_index.rankables import items, query_item
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
     from jina_vllm_integrations.types import Item
+
+
+_NODE = "_node_content"  # where `node_to_metadata_dict` has it
 
 
 class QdrantNodes:
@@ -75,4 +79,9 @@ def _ids(nodes: Sequence[BaseNode]) -> list[str]:
 
 
 def _scored(hit: QdrantHit) -> NodeWithScore:
+    if _NODE not in hit.payload:
+        raise StoreFormatError(
+            f"a point that LlamaIndex finds must have a node under {_NODE!r} in its payload, {hit.id} has none. Insert "
+            "it through the retriever, or filter such points out."
+        )
     return NodeWithScore(node=metadata_dict_to_node(hit.payload), score=hit.score)

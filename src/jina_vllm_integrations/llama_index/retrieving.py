@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import BaseNode
 
 from jina_vllm_integrations.errors import ItemTypeError, OptionError
+from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
 from jina_vllm_integrations.llama_index.node_images import as_image_node
 from jina_vllm_integrations.llama_index.qdrant_nodes import QdrantNodes
 from jina_vllm_integrations.llama_index.searches import Search
@@ -18,12 +18,12 @@ from jina_vllm_integrations.page_images import IMAGE_KEYS, PageImages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from llama_index.core.callbacks import CallbackManager
     from llama_index.core.indices import VectorStoreIndex
     from llama_index.core.schema import NodeWithScore, QueryBundle
 
-    from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
     from jina_vllm_integrations.llama_index.searches import NodeIndex
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.token_store import TokenStore
@@ -50,7 +50,8 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         token_store: Keeps token vectors. Without one they are computed again for each query.
         similarity_top_k: How many nodes to return at most.
         fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``.
-        filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`.
+        filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`. A
+            ``retriever`` has its own.
         score_threshold: The least score to return.
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
         allowed_image_roots: The folders whose files nodes may name.
@@ -58,8 +59,8 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         callback_manager: LlamaIndex's.
 
     Raises:
-        OptionError: Not one of ``index``, ``retriever`` and ``qdrant``, or no ``embedding`` with the first two, or a
-            number below 1.
+        OptionError: Not one of ``index``, ``retriever`` and ``qdrant``; no ``embedding`` with the first two, or
+            another one than the index has; or a value that does not fit.
 
     Example:
         >>> index = VectorStoreIndex([], embed_model=embedding)
@@ -82,7 +83,7 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         fetch_k: int = 50,
         filters: Any = None,
         score_threshold: float | None = None,
-        image_keys: tuple[str, ...] = IMAGE_KEYS,
+        image_keys: Iterable[str] = IMAGE_KEYS,
         allowed_image_roots: Iterable[str | Path] = (),
         allow_image_urls: bool = False,
         callback_manager: CallbackManager | None = None,
@@ -94,10 +95,9 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         self.fetch_k = fetch_k
         self.filters = filters
         self.score_threshold = score_threshold
-        self.image_keys = image_keys
-        self.allowed_image_roots = tuple(Path(root).absolute() for root in allowed_image_roots)
-        self.allow_image_urls = allow_image_urls
-        images = PageImages(keys=self.image_keys, roots=self.allowed_image_roots, urls=self.allow_image_urls)
+        images = PageImages.of(keys=image_keys, roots=allowed_image_roots, urls=allow_image_urls)
+        # Where a tool that shows what is found looks for them.
+        self.image_keys, self.allowed_image_roots, self.allow_image_urls = images.keys, images.roots, images.urls
         self._nodes = _node_index(
             index=index,
             retriever=retriever,
@@ -173,10 +173,30 @@ def _node_index(
     assert first is not None
     if embedding is None:
         raise OptionError("embedding must be given with index= or retriever=: the JinaVLLMEmbedding of its vectors.")
+    if index is not None:
+        _check_embeds_alike(index, embedding)
     return TwoStages(first, embedding, token_store, images)
+
+
+def _check_embeds_alike(index: VectorStoreIndex, embedding: JinaVLLMEmbedding) -> None:
+    own = index._embed_model  # noqa: SLF001 - there is no other way to see a wrong one before it finds wrong nodes
+    if not isinstance(own, JinaVLLMEmbedding) or (own.task, own.dimensions) != (embedding.task, embedding.dimensions):
+        raise OptionError(
+            f"the index must embed as embedding= does, by a JinaVLLMEmbedding of the same task and dimensions; it has "
+            f"{type(own).__name__}. Make it with embed_model=embedding. To rank what another model finds, use "
+            "JinaVLLMRerank."
+        )
 
 
 def _nodes(nodes: Iterable[BaseNode]) -> list[BaseNode]:
     if isinstance(nodes, BaseNode):
         raise ItemTypeError("nodes must be several, got one. Write [node].")
-    return [as_image_node(node) for node in nodes]
+    return [as_image_node(_node(node, index)) for index, node in enumerate(nodes)]
+
+
+def _node(node: object, index: int) -> BaseNode:
+    if not isinstance(node, BaseNode):
+        raise ItemTypeError(
+            f"what is inserted is a node, got {type(node).__name__} {node!r:.60}. Make it a TextNode.", index=index
+        )
+    return node

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llama_index.core.indices import VectorStoreIndex
@@ -57,20 +58,22 @@ class TwoStages:
 
     def search(self, search: Search) -> list[NodeWithScore]:
         """Return the best first."""
+        first = self._retriever(search)
         encoder = self._embedding.encoder()
         with naming(None):
             (dense,), (tokens,) = encoder.embed_both([query_item(search.query)], role="query")
-        found = self._retriever(search).retrieve(_with_vector(search.query, dense))
-        with noting_ids(found):
+        found = first.retrieve(_with_vector(search.query, dense))
+        with naming(None), noting_ids(found):
             return _ranked(found, self._reranker(encoder).rerank(tokens, self._items(found), top_n=search.k))
 
     async def asearch(self, search: Search) -> list[NodeWithScore]:
         """Do as `search`, without blocking the event loop."""
+        first = self._retriever(search)
         encoder = await asyncio.to_thread(self._embedding.encoder)
         with naming(None):
             (dense,), (tokens,) = await encoder.aembed_both([query_item(search.query)], role="query")
-        found = await self._retriever(search).aretrieve(_with_vector(search.query, dense))
-        with noting_ids(found):
+        found = await first.aretrieve(_with_vector(search.query, dense))
+        with naming(None), noting_ids(found):
             candidates = await asyncio.to_thread(self._items, found)
             return _ranked(found, await self._reranker(encoder).arerank(tokens, candidates, top_n=search.k))
 
@@ -112,6 +115,10 @@ class TwoStages:
             # Not by `as_retriever`: of a store that keeps texts it would search only the image nodes, which are all
             # that the index itself has a list of.
             return VectorIndexRetriever(self._first, similarity_top_k=search.fetch_k, filters=search.filters)
+        if search.filters is not None:
+            raise OptionError(
+                f"filters go with index=, the first stage is a {type(self._first).__name__}. Give them to that one."
+            )
         return self._first
 
     def _reranker(self, encoder: JinaEncoder) -> LateInteractionReranker:
@@ -123,7 +130,12 @@ class TwoStages:
 
 
 def _with_vector(query: QueryBundle, dense: FloatArray) -> QueryBundle:
-    """Return a query of its own for the first stage, which need not embed it again."""
+    """Return a query of its own for the first stage, which need not embed it again.
+
+    Unless somebody has said by which vector or other texts to find, as LlamaIndex's HyDE does.
+    """
+    if query.embedding is not None or query.custom_embedding_strs is not None:
+        return replace(query)
     return QueryBundle(query.query_str, image_path=query.image_path, embedding=dense.tolist())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jina_vllm_integrations.errors import OptionError
@@ -15,6 +14,7 @@ from jina_vllm_integrations.thumbnails import LEAST_BYTES, Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 _Setting = TypeVar("_Setting")
 
@@ -63,9 +63,9 @@ def page_results(
         raise OptionError(f"image_url is for image_mode='url' or 'reference', got {image_mode!r}. Choose one of them.")
     return PageResults(
         mode=image_mode,
-        images=PageImages(
-            keys=_several("image_keys", _chosen(image_keys, retriever, "image_keys", IMAGE_KEYS)),
-            roots=_folders(_chosen(allowed_image_roots, retriever, "allowed_image_roots", ())),
+        images=PageImages.of(
+            keys=_chosen(image_keys, retriever, "image_keys", IMAGE_KEYS),
+            roots=_chosen(allowed_image_roots, retriever, "allowed_image_roots", ()),
             urls=_chosen(allow_image_urls, retriever, "allow_image_urls", otherwise=False),
         ),
         thumbnails=Thumbnails(
@@ -81,14 +81,3 @@ def page_results(
 def _chosen(given: _Setting | None, retriever: object, name: str, otherwise: _Setting) -> _Setting:
     """Return a setting: the caller's, or else the retriever's own."""
     return getattr(retriever, name, otherwise) if given is None else given
-
-
-def _folders(roots: Iterable[str | Path]) -> tuple[Path, ...]:
-    """Let folders stay where they are when the process changes its own."""
-    return tuple(Path(root).absolute() for root in _several("allowed_image_roots", roots))
-
-
-def _several(name: str, values: Iterable[_Setting]) -> tuple[_Setting, ...]:
-    if isinstance(values, str | Path):
-        raise OptionError(f"{name} must be several, got one, {str(values)!r}. For one write [it].")
-    return tuple(values)
