@@ -30,6 +30,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from recording import record
 from search_sets import ndcg, search_set
 from tiny import CHECKPOINT, OPTIONS, texts
+from turns import compared
 
 from jina_vllm_integrations import InProcessEngine, JinaEncoder, LateInteractionReranker, TokenStore
 from jina_vllm_integrations.demo import demo_engine
@@ -54,34 +55,7 @@ def measure_overhead(size: int, rounds: int) -> dict[str, Any]:
                 lambda: asyncio.run(adapter.aembed_documents(items)),
             ),
         }
-        return {name: compared(size, *pair, rounds) for name, pair in ways.items()}
-
-
-def compared(size: int, plain: Callable[[], object], adapted: Callable[[], object], rounds: int) -> dict[str, Any]:
-    """Time two ways by turns, the first of each round by turns as well."""
-    timed(plain), timed(adapted)
-    pairs = []
-    for number in range(rounds):
-        if number % 2:
-            ours = timed(adapted)
-            pairs.append((timed(plain), ours))
-        else:
-            pairs.append((timed(plain), timed(adapted)))
-    return {
-        "median_texts_per_second": {
-            "JinaEncoder": round(size / median(plain for plain, _ in pairs)),
-            "JinaVLLMEmbeddings": round(size / median(ours for _, ours in pairs)),
-        },
-        "median_ratio_of_times (target: at most 1.02)": round(median(ours / plain for plain, ours in pairs), 4),
-        "seconds": [[round(plain, 3), round(ours, 3)] for plain, ours in pairs],
-    }
-
-
-def timed(function: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+        return {name: compared(size, *pair, rounds, adapter="JinaVLLMEmbeddings") for name, pair in ways.items()}
 
 
 def retriever_over(engine: InProcessEngine, store: TokenStore, pages: Path) -> JinaVLLMRetriever:
