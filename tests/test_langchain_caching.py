@@ -8,7 +8,6 @@ import io
 import json
 import pickle
 import threading
-from concurrent.futures import Future
 from hashlib import sha256
 
 import numpy as np
@@ -21,6 +20,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from conftest import ENGINE_OPTIONS
+from fake_engines import DyingEngine, RecordingEngine, SilentEngine
 from jina_vllm_integrations import (
     EmptyTextError,
     EngineDiedError,
@@ -45,12 +45,11 @@ from jina_vllm_integrations.testing import FakeEngine
 ROUNDED = {"rtol": 0, "atol": 2**-11}
 
 
-class RecordingEngine(FakeEngine):
-    """Notes what it computes, and where it was asked what it is."""
+class AskedEngine(RecordingEngine):
+    """Notes where it was asked what it is."""
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.n_computed = 0
         self.asked_in = []
 
     @property
@@ -62,43 +61,6 @@ class RecordingEngine(FakeEngine):
     @fingerprint.setter
     def fingerprint(self, fingerprint):
         self._fingerprint = fingerprint
-
-    def submit(self, requests):
-        """Count and compute."""
-        self.n_computed += len(requests)
-        return super().submit(requests)
-
-
-class DyingEngine(FakeEngine):
-    """Answers some requests and dies."""
-
-    def __init__(self, n_answers):
-        super().__init__()
-        self._n_answers = n_answers
-
-    def _compute(self, request):
-        with self._lock:
-            self._n_answers -= 1
-            if self._n_answers < 0:
-                raise EngineDiedError("died.")
-        return super()._compute(request)
-
-
-class SilentEngine(FakeEngine):
-    """Never answers."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked = threading.Event()
-        self.answers = []
-
-    def submit(self, requests):
-        """Promise."""
-        answers = [Future() for _ in requests]
-        self.answers += answers
-        if answers:
-            self.asked.set()
-        return answers
 
 
 class RecordingStore(InMemoryByteStore):
@@ -122,7 +84,7 @@ class RecordingStore(InMemoryByteStore):
 @pytest.fixture
 def engine():
     """Return a fake engine that counts what it computes."""
-    with RecordingEngine() as engine:
+    with AskedEngine() as engine:
         yield engine
 
 
@@ -190,9 +152,9 @@ def test_each_store_keeps_all_kinds_of_vectors(engine, any_cache, tmp_path):
         ]
 
     first = embed(JinaVLLMEmbeddings(engine=engine, cache=any_cache))
-    assert engine.n_computed == 6
+    assert engine.n_requests == 6
     assert embed(JinaVLLMEmbeddings(engine=engine, cache=any_cache)) == first
-    assert engine.n_computed == 6
+    assert engine.n_requests == 6
     np.testing.assert_allclose(first, embed(JinaVLLMEmbeddings(engine=engine)), **ROUNDED)
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, rtol=0, atol=1e-6)
     assert {type(number) for vector in first for number in vector} == {float}
@@ -213,7 +175,7 @@ def test_synchronous_and_asynchronous_share_a_cache(engine, any_cache):
         )
 
     kept = asyncio.run(coroutines())
-    assert engine.n_computed == 6
+    assert engine.n_requests == 6
     found = (
         embeddings.embed_documents(["a", "b"]),
         embeddings.embed_query("a"),
@@ -222,14 +184,14 @@ def test_synchronous_and_asynchronous_share_a_cache(engine, any_cache):
         embeddings.embed_multimodal(mixed),
     )
     assert kept == found == asyncio.run(coroutines())
-    assert engine.n_computed == 6
+    assert engine.n_requests == 6
 
 
 def test_a_query_and_a_document_are_apart(embeddings, engine):
     """The same text has two vectors, each the one of its prompt, in whichever order they come."""
     query = embeddings.embed_query("a red circle")
     (document,) = embeddings.embed_documents(["a red circle"])
-    assert engine.n_computed == 2
+    assert engine.n_requests == 2
     encoder = JinaEncoder(engine, task="retrieval")
     np.testing.assert_allclose(query, encoder.embed(["a red circle"], role="query")[0], **ROUNDED)
     np.testing.assert_allclose(document, encoder.embed(["a red circle"], role="document")[0], **ROUNDED)
@@ -259,7 +221,7 @@ def test_nothing_is_served_for_another(engine, cache):
     def embed(engine, **options):
         return JinaVLLMEmbeddings(engine=engine, cache=cache, **options).embed_documents(["ein Text"])[0]
 
-    with RecordingEngine(hidden_size=32) as other_model, RecordingEngine() as other_weights:
+    with AskedEngine(hidden_size=32) as other_model, AskedEngine() as other_weights:
         other_weights.fingerprint = "others"
         made = [
             embed(engine),
@@ -269,20 +231,20 @@ def test_nothing_is_served_for_another(engine, cache):
             embed(other_model),
             embed(other_weights),
         ]
-        assert (engine.n_computed, other_model.n_computed, other_weights.n_computed) == (4, 1, 1)
+        assert (engine.n_requests, other_model.n_requests, other_weights.n_requests) == (4, 1, 1)
     assert [len(vector) for vector in made] == [64, 16, 64, 64, 32, 64]
     assert len(cache.store) == 6
     assert embed(engine, dimensions=64) == made[0]  # the full size, said explicitly
-    assert engine.n_computed == 4
+    assert engine.n_requests == 4
 
 
 def test_a_text_is_what_the_model_reads(cache):
     """Texts that are cut to the same tokens are one; a text that is not cut is another."""
-    with RecordingEngine(max_tokens=32) as engine:
+    with AskedEngine(max_tokens=32) as engine:
         embeddings = JinaVLLMEmbeddings(engine=engine, cache=cache, truncate=True)
         cut = embeddings.embed_documents(["lang " * 20 + "a", "lang " * 20 + "b", "lang"])
         assert cut[0] == cut[1] != cut[2]
-        assert engine.n_computed == 2
+        assert engine.n_requests == 2
 
 
 def test_an_image_is_its_pixels(embeddings, engine, tmp_path):
@@ -293,9 +255,9 @@ def test_an_image_is_its_pixels(embeddings, engine, tmp_path):
     forms = [tmp_path / "red.png", image, encoded(image), encoded(image, "BMP"), encoded(image, "TIFF")]
     assert embeddings.embed_images(forms) == [vector] * 5
     assert embeddings.embed_multimodal(forms, input_type="query") == [vector] * 5
-    assert engine.n_computed == 1
+    assert engine.n_requests == 1
     embeddings.embed_image(picture("red", (60, 90)))  # the same bytes in another shape
-    assert engine.n_computed == 2
+    assert engine.n_requests == 2
 
 
 @pytest.mark.parametrize("embed_image", both("embed_image"))
@@ -306,7 +268,7 @@ def test_a_file_that_changes_is_another_image(embeddings, engine, tmp_path, embe
     red = embed_image(embeddings, path)
     path.write_bytes(encoded(picture("blue")))
     blue = embed_image(embeddings, path)
-    assert engine.n_computed == 2
+    assert engine.n_requests == 2
     plain = JinaVLLMEmbeddings(engine=engine)
     np.testing.assert_allclose(red, plain.embed_image(picture("red")), **ROUNDED)
     np.testing.assert_allclose(blue, plain.embed_image(picture("blue")), **ROUNDED)
@@ -345,7 +307,7 @@ def test_equal_items_are_computed_once(engine, cache, batch_size, embed_document
     embeddings = JinaVLLMEmbeddings(engine=engine, cache=cache, batch_size=batch_size)
     texts = ["a", "b", "a", "c", "c", "b", "a"]
     vectors = embed_documents(embeddings, texts)
-    assert engine.n_computed == 3
+    assert engine.n_requests == 3
     expected = JinaVLLMEmbeddings(engine=engine).embed_documents(texts)
     np.testing.assert_allclose(vectors, expected, **ROUNDED)
 
@@ -439,7 +401,7 @@ def test_what_is_damaged_is_computed_again(embeddings, engine, cache, caplog, da
     kept = dict(cache.store)
     cache.store = {key: damage(record) for key, record in kept.items()}
     assert embed_multimodal(embeddings, items) == vectors
-    assert engine.n_computed == 4
+    assert engine.n_requests == 4
     assert cache.store == kept
     assert len(caplog.messages) == 3
     assert all("is damaged or another program's, and counts as missing" in message for message in caplog.messages)
@@ -452,7 +414,7 @@ def test_a_whole_entry_in_anothers_place_is_not_believed(embeddings, engine, cac
     one, other = cache.store
     cache.store[one], cache.store[other] = cache.store[other], cache.store[one]
     assert embeddings.embed_documents(["a", "b"]) == [first, second]
-    assert engine.n_computed == 4
+    assert engine.n_requests == 4
     assert len(caplog.messages) == 2
 
 
@@ -469,7 +431,7 @@ def test_a_crash_keeps_the_finished_batches(engine, cache, embed_documents):
     assert len(cache.store) == 2
     embeddings = JinaVLLMEmbeddings(engine=engine, cache=cache, batch_size=2)
     assert len(embed_documents(embeddings, texts)) == 7
-    assert engine.n_computed == 5
+    assert engine.n_requests == 5
 
 
 @pytest.mark.parametrize("embed_multimodal", both("embed_multimodal"))
@@ -482,7 +444,7 @@ def test_a_bad_item_is_named_by_its_position_in_all(engine, cache, embed_multimo
         with pytest.raises(error) as caught:
             embed_multimodal(embeddings, ["a", "b", "c", "d", "e", "f", bad])
         assert caught.value.index == 6
-        assert engine.n_computed == 6
+        assert engine.n_requests == 6
 
 
 @pytest.mark.parametrize("embed_documents", both("embed_documents"))

@@ -9,7 +9,7 @@ import io
 import pickle
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 import jina_vllm_integrations.langchain
 from conftest import ENGINE_OPTIONS
+from fake_engines import DyingEngine, GatheringEngine, RecordingEngine
 from jina_vllm_integrations import (
     CheckpointError,
     EmptyTextError,
@@ -57,53 +58,6 @@ runs_coroutines = pytest.mark.asyncio
 no_warning_of_functions = pytest.mark.filterwarnings(
     "ignore:.*is marked with '@pytest.mark.asyncio':pytest.PytestWarning"
 )
-
-
-class RecordingEngine(FakeEngine):
-    """Notes which requests came."""
-
-    def __init__(self):
-        super().__init__()
-        self.n_requests = 0
-
-    def submit(self, requests):
-        """Note and compute."""
-        self.n_requests += len(requests)
-        return super().submit(requests)
-
-
-class DyingEngine(FakeEngine):
-    """Answers some requests and dies."""
-
-    def __init__(self, n_answers):
-        super().__init__()
-        self._n_answers = n_answers
-
-    def _compute(self, request):
-        with self._lock:
-            self._n_answers -= 1
-            if self._n_answers < 0:
-                raise EngineDiedError("died.")
-        return super()._compute(request)
-
-
-class GatheringEngine(FakeEngine):
-    """Answers nobody before all are there."""
-
-    def __init__(self, n_requests):
-        super().__init__()
-        self._n_missing = n_requests
-        self._waiting = []
-
-    def submit(self, requests):
-        """Keep requests, and answer all when the last has come."""
-        answers = [Future() for _ in requests]
-        self._waiting += zip(requests, answers, strict=True)
-        self._n_missing -= len(requests)
-        if self._n_missing == 0:
-            for request, answer in self._waiting:
-                answer.set_result(self._compute(request))
-        return answers
 
 
 @pytest.fixture
@@ -365,12 +319,12 @@ def test_a_bad_text_is_named_by_its_position_in_all(engine):
     embeddings = JinaVLLMEmbeddings(engine=engine, batch_size=2)
     texts = ["a", "b", "c", " "]
     for call in (embeddings.embed_documents, lambda texts: asyncio.run(embeddings.aembed_documents(texts))):
-        engine.n_requests = 0
+        engine.batches.clear()
         with pytest.raises(EmptyTextError, match=r"^item 3: a text must have content") as caught:
             call(texts)
         assert caught.value.index == 3
         assert engine.n_requests <= 2
-    engine.n_requests = 0
+    engine.batches.clear()
     with pytest.raises(EmptyTextError):
         JinaVLLMEmbeddings(engine=engine).embed_documents(texts)
     assert engine.n_requests == 0

@@ -21,6 +21,7 @@ from langchain_core.retrievers import BaseRetriever
 from PIL import Image
 from pydantic import ValidationError
 
+from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     EmptyTextError,
     EngineClosedError,
@@ -55,26 +56,6 @@ def png(colour, size=(90, 60)):
 def data_uri(colour):
     """Return a plain picture as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png(colour)).decode()}"
-
-
-class RecordingEngine(FakeEngine):
-    """Notes how many requests came at once, and may wait before it answers."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.batches = []
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-
-    def submit(self, requests):
-        """Note and compute."""
-        if requests:
-            self.batches.append(len(requests))
-        return super().submit(requests)
-
-    def _compute(self, request):
-        assert self.may_go_on.wait(30)
-        return super()._compute(request)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import copy
 import io
 import pickle
 import random
-import threading
 from itertools import count
 
 import httpx
@@ -30,6 +29,7 @@ from PIL import Image
 from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 
+from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     ImageError,
     ImageInput,
@@ -46,7 +46,6 @@ from jina_vllm_integrations import (
 from jina_vllm_integrations.demo import demo_corpus
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, JinaVLLMRetriever
 from jina_vllm_integrations.qdrant import QdrantIndex
-from jina_vllm_integrations.testing import FakeEngine
 
 TEXTS = ["ein blaues Quadrat", "the red circle is here", "nothing of the kind", "noch ein Satz"]
 QUERY = "where is the red circle"
@@ -58,32 +57,6 @@ no_warning_of_functions = pytest.mark.filterwarnings(
     "ignore:.*is marked with '@pytest.mark.asyncio':pytest.PytestWarning"
 )
 collections = count()
-
-
-class RecordingEngine(FakeEngine):
-    """Notes how many requests came at once, and may wait before it answers."""
-
-    def __init__(self):
-        super().__init__()
-        self.batches = []
-        self.submitted = lambda: None
-        self.spoilt = None
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-
-    def submit(self, requests):
-        """Note and compute."""
-        if requests:
-            self.batches.append(len(requests))
-            self.submitted()
-        return super().submit(requests)
-
-    def _compute(self, request):
-        assert self.may_go_on.wait(30)
-        embedding = super()._compute(request)
-        if request.prompt.token_ids == self.spoilt:
-            embedding.tokens.vectors[0, 0] = np.nan
-        return embedding
 
 
 def in_memory(embeddings):
@@ -362,8 +335,7 @@ def test_points_of_others_in_qdrant(engine, call):
 def test_vectors_that_cannot_be_kept_are_of_the_callers_document(make, engine, call):
     """Also beyond the first lot."""
     texts = [f"text {number}" for number in range(100)]
-    (request,) = JinaEncoder(engine, task="retrieval").requests(["text 70"], role="document", output="both")
-    engine.spoilt = request.prompt.token_ids
+    engine.spoilt = "text 70"
     with pytest.raises(InputError, match="must be finite") as caught:
         call(make(), "add_documents", [Document(text) for text in texts])
     assert caught.value.index == 70

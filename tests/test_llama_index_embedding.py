@@ -11,7 +11,6 @@ import multiprocessing
 import pickle
 import threading
 import time
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -37,6 +36,7 @@ from pydantic import ValidationError
 
 import jina_vllm_integrations.llama_index
 from conftest import ENGINE_OPTIONS
+from fake_engines import GatheringEngine, RecordingEngine, SilentEngine
 from jina_vllm_integrations import (
     CheckpointError,
     EmptyTextError,
@@ -65,54 +65,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:`langchain-community` is being s
 SAME = {"rtol": 0, "atol": 1e-5}
 # A cache keeps float16.
 KEPT = {"rtol": 0, "atol": 1e-3}
-
-
-class RecordingEngine(FakeEngine):
-    """Counts requests and the calls that bring them."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.n_requests = 0
-        self.n_calls = 0
-
-    def submit(self, requests):
-        """Note and compute."""
-        self.n_requests += len(requests)
-        self.n_calls += bool(requests)
-        return super().submit(requests)
-
-
-class GatheringEngine(FakeEngine):
-    """Answers nobody before all are there."""
-
-    def __init__(self, n_requests):
-        super().__init__()
-        self._n_missing = n_requests
-        self._waiting = []
-
-    def submit(self, requests):
-        """Keep requests, and answer all when the last has come."""
-        answers = [Future() for _ in requests]
-        self._waiting += zip(requests, answers, strict=True)
-        self._n_missing -= len(requests)
-        if self._n_missing == 0:
-            for request, answer in self._waiting:
-                answer.set_result(self._compute(request))
-        return answers
-
-
-class SilentEngine(FakeEngine):
-    """Never answers."""
-
-    def __init__(self):
-        super().__init__()
-        self.answers = []
-
-    def submit(self, requests):
-        """Keep what would be answered."""
-        answers = [Future() for _ in requests]
-        self.answers += answers
-        return answers
 
 
 class Limiter:
@@ -254,9 +206,9 @@ def test_all_ways_agree(embedding, red):
 def test_queries_are_aggregated_in_one_batch(engine, embedding):
     """Several queries are not embedded one by one."""
     one, other = (np.array(embedding.get_query_embedding(query)) for query in "ab")
-    before = engine.n_calls
+    before = len(engine.batches)
     np.testing.assert_allclose(embedding.get_agg_embedding_from_queries(["a", "b"]), (one + other) / 2)
-    assert engine.n_calls == before + 1
+    assert len(engine.batches) == before + 1
     assert embedding.get_agg_embedding_from_queries(["a", "b"], agg_fn=lambda vectors: vectors[1]) == other.tolist()
 
 

@@ -10,7 +10,6 @@ import json
 import pickle
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -36,6 +35,7 @@ from llama_index.core.schema import (
 from PIL import Image
 from pydantic import ValidationError
 
+from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     EmptyTextError,
     EngineClosedError,
@@ -69,28 +69,6 @@ def png(colour, size=(90, 60)):
 def encoded(colour):
     """Return a plain picture as nodes hold it."""
     return base64.b64encode(png(colour)).decode()
-
-
-class RecordingEngine(FakeEngine):
-    """Notes how many requests came at once, and may wait before it answers."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.batches = []
-        self.at_work = threading.Event()
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-
-    def submit(self, requests):
-        """Note and compute."""
-        if requests:
-            self.batches.append(len(requests))
-        return super().submit(requests)
-
-    def _compute(self, request):
-        self.at_work.set()
-        assert self.may_go_on.wait(30)
-        return super()._compute(request)
 
 
 class DyingEngine(FakeEngine):

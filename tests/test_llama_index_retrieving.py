@@ -22,6 +22,7 @@ from llama_index.vector_stores.qdrant import QdrantVectorStore
 from PIL import Image
 from qdrant_client import QdrantClient, models
 
+from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     ImageError,
     ImageNotFoundError,
@@ -40,25 +41,10 @@ from jina_vllm_integrations.llama_index import (
     create_page_search_tool,
 )
 from jina_vllm_integrations.qdrant import QdrantIndex
-from jina_vllm_integrations.testing import FakeEngine
 
 TEXTS = ["ein blaues Quadrat", "the red circle is here", "nothing of the kind", "noch ein Satz"]
 QUERY = "where is the red circle"
 COLOURS = ("red", "green", "blue", "white")
-
-
-class RecordingEngine(FakeEngine):
-    """Notes how many requests came at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.batches = []
-
-    def submit(self, requests):
-        """Note and compute."""
-        if requests:
-            self.batches.append(len(requests))
-        return super().submit(requests)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     EmptyTextError,
     ImageFormatError,
@@ -25,7 +26,6 @@ from jina_vllm_integrations import (
     TokenStore,
 )
 from jina_vllm_integrations.scoring import score
-from jina_vllm_integrations.testing import FakeEngine
 
 QUERY = "where is the red circle"
 
@@ -43,27 +43,6 @@ def png(image):
 
 
 CANDIDATES = ["ein blaues Quadrat", picture("red"), "the red circle is here", picture("blue", (200, 150)), "rot"]
-
-
-class RecordingEngine(FakeEngine):
-    """Notes how many requests came at once, and may spoil the vectors of a text."""
-
-    def __init__(self):
-        super().__init__()
-        self.batches = []
-        self.spoilt = None
-
-    def submit(self, requests):
-        """Note and compute."""
-        if requests:
-            self.batches.append(len(requests))
-        return super().submit(requests)
-
-    def _compute(self, request):
-        embedding = super()._compute(request)
-        if self.spoilt is not None and len(request.prompt.token_ids) == len("Passage: " + self.spoilt):
-            embedding.tokens.vectors[0, 0] = np.nan
-        return embedding
 
 
 @pytest.fixture
