@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations.document_vectors import LOT, DocumentVectors
 from jina_vllm_integrations.errors import InputError, OptionError
@@ -133,6 +133,8 @@ class TwoStages:
         return self._store.similarity_search(_text(query), **options)
 
     async def _afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
+        if isinstance(self._store, InMemoryVectorStore):  # whose asynchronous search computes in the event loop
+            return await asyncio.to_thread(self._find, query, dense, search)
         options = _options(search)
         if self._takes_vectors:
             return await self._store.asimilarity_search_by_vector(dense.tolist(), **options)
