@@ -53,7 +53,7 @@ from jina_vllm_integrations import (
     TextTooLongError,
 )
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.llama_index import JinaVLLMEmbedding
+from jina_vllm_integrations.llama_index import JinaVLLMEmbedding, PageImageReader
 from jina_vllm_integrations.llama_index.caching import COLLECTION
 from jina_vllm_integrations.llama_index.images import image_item, label
 from jina_vllm_integrations.testing import FakeEngine
@@ -407,13 +407,11 @@ def test_an_image_is_not_embedded_as_its_file_name(embedding, encoder, red, run)
     assert text.embedding == embedding.get_text_embedding(content)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # LlamaIndex's way to look at a picture
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning")
 def test_pictures_of_a_folder_go_through_a_pipeline_into_an_index(engine, encoder, red, blue, tmp_path):
     """A query for a colour finds its picture, read, split, embedded and stored by LlamaIndex's own parts."""
     embedding = JinaVLLMEmbedding(engine=engine)
     store = SimpleVectorStore()
-    documents = SimpleDirectoryReader(tmp_path).load_data()
+    documents = SimpleDirectoryReader(tmp_path, file_extractor={".png": PageImageReader()}).load_data()
     nodes = IngestionPipeline(transformations=[SentenceSplitter(), embedding], vector_store=store).run(
         documents=documents
     )

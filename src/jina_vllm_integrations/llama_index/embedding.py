@@ -66,7 +66,7 @@ class JinaVLLMEmbedding(EmbeddingCalls):
     Example:
         >>> with JinaVLLMEmbedding(model="jinaai/jina-embeddings-v4-vllm-retrieval") as embedding:
         ...     index = VectorStoreIndex([], embed_model=embedding)
-        ...     index.insert_nodes(embedding(SimpleDirectoryReader("scans").load_data()))
+        ...     index.insert_nodes(embedding(PageImageReader().load_data("scans")))
         ...     (page,) = index.as_retriever(similarity_top_k=1).retrieve("When does the train leave?")
     """
 
