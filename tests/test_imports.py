@@ -22,7 +22,7 @@ LAYERS = (
     {"checkpoints", "copying", "image_access", "page_images", "page_results", "pages", "thumbnails"},
     {"fingerprints", "prompts", "spans", "pooling", "scoring", "random_checkpoint"},
     {"compression", "requests", "vllm_plugin"},
-    {"encoder"},
+    {"adapter_batches", "encoder"},
     {"heatmaps", "qdrant", "token_store"},
     {"dense_cache", "dense_records", "document_vectors", "reranking"},
     {"engines", "testing", "preparation"},

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel
-
-from jina_vllm_integrations.errors import EngineError, ItemTypeError
+from jina_vllm_integrations.adapter_batches import check_several, python_floats
+from jina_vllm_integrations.errors import EngineError
 from jina_vllm_integrations.positions import naming, renaming
 from jina_vllm_integrations.progress import progress_bar
-from jina_vllm_integrations.requests import check_plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tqdm import tqdm
 
     from jina_vllm_integrations.dense_cache import CachedEncoder
     from jina_vllm_integrations.encoder import JinaEncoder
-    from jina_vllm_integrations.types import FloatArray, Item, Request, Role
+    from jina_vllm_integrations.types import Item, Request, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +51,7 @@ class Batches:
         Raises:
             ItemTypeError: One text, image, blob or content block.
         """
-        check_plural(inputs)
-        if isinstance(inputs, Mapping | BaseModel):  # which iterate over their fields
-            raise ItemTypeError(f"several inputs are a list, got one {type(inputs).__name__}. For one write [it].")
+        check_several(inputs)
         return cls(inputs=list(inputs), item_of=item_of, role=role, size=size, progress=progress)
 
     def vectors(self, encoder: JinaEncoder) -> list[list[float]]:
@@ -80,7 +75,7 @@ class Batches:
             for positions in self._positions():
                 with _located(positions):
                     rows = encoder.embed(self._items(positions), role=self.role)
-                vectors += _python_floats(rows)
+                vectors += python_floats(rows)
                 bar.update(len(positions))
         return vectors
 
@@ -92,7 +87,7 @@ class Batches:
                 with _located(positions):
                     items = await asyncio.to_thread(self._items, positions)
                     rows = await encoder.aembed(items, role=self.role)
-                vectors += await asyncio.to_thread(_python_floats, rows)
+                vectors += await asyncio.to_thread(python_floats, rows)
                 bar.update(len(positions))
         return vectors
 
@@ -127,8 +122,3 @@ def _located(positions: range) -> Iterator[None]:
         if positions.start:
             error.add_note(f"in the batch that begins with item {positions.start}")
         raise
-
-
-def _python_floats(vectors: FloatArray) -> list[list[float]]:
-    # Row by row: one call for all would hold the interpreter, and so an event loop in another thread.
-    return [row.tolist() for row in vectors]

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import Document
@@ -14,12 +14,11 @@ from langchain_core.messages.content import TextContentBlock
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import StructuredTool
 from langchain_core.vectorstores import VectorStoreRetriever
-from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.page_blocks import Block, blocks, found_page
-from jina_vllm_integrations.page_results import NOTHING_FOUND, QUERY, ImageMode, K, PageResults, page_results
+from jina_vllm_integrations.page_results import NOTHING_FOUND, ImageMode, PageResults, page_results, search_arguments
 from jina_vllm_integrations.page_results import description as any_description
 
 _Found: TypeAlias = tuple[list[Block], list[Document]]
@@ -112,7 +111,7 @@ def create_page_search_tool(
     return StructuredTool(
         name=name,
         description=any_description(image_mode) if description is None else description,
-        args_schema=_arguments(k, max_k),
+        args_schema=search_arguments(k, max_k),
         func=search.search,
         coroutine=search.asearch,
         response_format="content_and_artifact",
@@ -155,18 +154,6 @@ def _number_for(retriever: BaseRetriever, method: Callable[..., Any], k: int) ->
     knows_k = isinstance(retriever, VectorStoreRetriever) or hasattr(retriever, "k")
     takes_k = any(each.name == "k" or (knows_k and each.kind is each.VAR_KEYWORD) for each in parameters)
     return {"k": k} if takes_k else {}
-
-
-def _arguments(k: int, max_k: int) -> type[BaseModel]:
-    """Return what the model may pass, checked before anything is searched."""
-    return create_model(
-        "PageSearch",
-        query=(
-            Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)],
-            Field(description=QUERY),
-        ),
-        k=(int, Field(default=k, ge=1, le=max_k, description=K)),
-    )
 
 
 def _check_retriever(retriever: object) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel
-
-from jina_vllm_integrations.errors import ItemTypeError
+from jina_vllm_integrations.adapter_batches import check_several, python_floats
 from jina_vllm_integrations.llama_index.images import image_item, label, node_item
 from jina_vllm_integrations.positions import naming, renaming
-from jina_vllm_integrations.requests import check_plural
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
@@ -54,14 +50,14 @@ class Batch:
             InputError: ``index`` is the position in the call.
         """
         with renaming(self.positions):
-            return _python_floats(encoder.embed(self.items(), role=self.kind.role))
+            return python_floats(encoder.embed(self.items(), role=self.kind.role))
 
     async def avectors(self, encoder: ItemEncoder) -> list[Embedding]:
         """Do as `vectors`, without blocking the event loop. Cancelling stops the work."""
         with renaming(self.positions):
             items = await asyncio.to_thread(self.items)
             rows = await encoder.aembed(items, role=self.kind.role)
-        return await asyncio.to_thread(_python_floats, rows)
+        return await asyncio.to_thread(python_floats, rows)
 
     def items(self) -> list[TextInput | ImageInput]:
         """Return them as an encoder takes them."""
@@ -98,9 +94,7 @@ class Kind:
         Raises:
             ItemTypeError: One text, image, node or block.
         """
-        check_plural(inputs)
-        if isinstance(inputs, Mapping | BaseModel):  # which iterate over their fields
-            raise ItemTypeError(f"several inputs are a list, got one {type(inputs).__name__}. For one write [it].")
+        check_several(inputs)
         return Batch(inputs=inputs, positions=range(len(inputs)), kind=self)
 
     def batches(self, inputs: Sequence[Any], size: int) -> Iterator[Batch]:
@@ -116,8 +110,3 @@ TEXTS = Kind(item_of=TextInput, role="document")
 # An image has one prompt, whatever its role.
 IMAGES = Kind(item_of=image_item, role="document")
 NODES = Kind(item_of=node_item, role="document")
-
-
-def _python_floats(vectors: FloatArray) -> list[Embedding]:
-    # Row by row: one call for all would hold the interpreter, and so an event loop in another thread.
-    return [row.tolist() for row in vectors]

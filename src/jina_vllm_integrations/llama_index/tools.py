@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import TextBlock
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
-from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.llama_index.found_nodes import blocks, found_page
-from jina_vllm_integrations.page_results import NOTHING_FOUND, QUERY, K, page_results
+from jina_vllm_integrations.page_results import NOTHING_FOUND, page_results, search_arguments
 from jina_vllm_integrations.page_results import description as any_description
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from llama_index.core.base.llms.types import ContentBlock
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import NodeWithScore
+    from pydantic import BaseModel
 
     from jina_vllm_integrations.images import ImageLimits
     from jina_vllm_integrations.page_results import ImageMode, PageResults
@@ -118,7 +118,7 @@ def create_page_search_tool(
         allow_image_urls=allow_image_urls,
         image_limits=image_limits,
     )
-    arguments = _arguments(k, max_k)
+    arguments = search_arguments(k, max_k)
     search = _PageSearch(
         name=name,
         retriever=retriever,
@@ -204,12 +204,3 @@ async def _retrieved(retriever: BaseRetriever, bundle: QueryBundle) -> list[Node
     if type(retriever)._aretrieve is BaseRetriever._aretrieve:  # noqa: SLF001 - this one would block the event loop
         return await asyncio.to_thread(retriever.retrieve, bundle)
     return await retriever.aretrieve(bundle)
-
-
-def _arguments(k: int, max_k: int) -> type[BaseModel]:
-    """Return what the model may pass, checked before anything is searched."""
-    return create_model(
-        "PageSearch",
-        query=(Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], Field(description=QUERY)),
-        k=(int, Field(default=k, ge=1, le=max_k, description=K)),
-    )

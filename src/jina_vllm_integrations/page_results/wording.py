@@ -18,8 +18,6 @@ from jina_vllm_integrations.errors import (
 if TYPE_CHECKING:
     from jina_vllm_integrations.page_results.records import ImageMode
 
-QUERY = "What to look for: a question, or a description of the page."
-K = "How many pages to return."
 NOTHING_FOUND = "No pages were found. Search again in other words, or for something more general."
 INSIDE = "Image: not available, it is inside the document and has no address."
 NO_URL = "Image: not available, it has no URL."

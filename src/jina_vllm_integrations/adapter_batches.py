@@ -1,0 +1,31 @@
+"""What a batch of an adapter is, whichever framework's: several inputs in, lists of floats out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from jina_vllm_integrations.errors import ItemTypeError
+from jina_vllm_integrations.requests import check_plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jina_vllm_integrations.types import FloatArray
+
+
+def check_several(inputs: Iterable[Any]) -> None:
+    """Raise `ItemTypeError` for one text, image, document, node, blob or content block in place of several."""
+    check_plural(inputs)
+    if isinstance(inputs, Mapping | BaseModel):  # which iterate over their fields
+        raise ItemTypeError(f"several inputs are a list, got one {type(inputs).__name__}. For one write [it].")
+
+
+def python_floats(vectors: FloatArray) -> list[list[float]]:
+    """Return vectors as the frameworks take them.
+
+    Row by row: one call for all would hold the interpreter, and so an event loop in another thread.
+    """
+    return [row.tolist() for row in vectors]
