@@ -10,7 +10,10 @@ from concurrent.futures import wait
 import pytest
 
 from jina_vllm_integrations import EngineClosedError, EngineDiedError
+from jina_vllm_integrations.engines.admission import Admission
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
+
+ADMISSION = Admission(batch_tokens=512, cell_pixels=784, page_pixels=602112, n_rendered=2)
 
 
 class StubLLM:
@@ -49,7 +52,7 @@ def llms(monkeypatch):
 @pytest.fixture
 def runtime(llms):
     """Return a runtime of options that nothing else has."""
-    runtime = VLLMRuntime.acquire({"model": "stub"}, max_in_flight=4)
+    runtime = VLLMRuntime.acquire({"model": "stub"}, admission=ADMISSION, render_processes=0)
     yield runtime
     if not runtime._stopped:
         runtime.release()
@@ -58,7 +61,7 @@ def runtime(llms):
 def submit(runtime, work=StubLLM.work):
     """Submit work as an engine does."""
     life = runtime.life
-    (future,) = runtime.submit([lambda: runtime.serve(work, slots="text", life=life)])
+    (future,) = runtime.submit([lambda: runtime.serve(work, life=life)])
     return future
 
 
@@ -111,7 +114,7 @@ def test_the_next_vllm_waits_for_the_memory_of_the_last(runtime, llms):
     """One of equal options starts only when the one before has ended, even if that was released by the collector."""
     submit(runtime, answer).result(timeout=60)
     runtime.submit([lambda: release_in_loop(runtime)])[0].result(timeout=60)
-    successor = VLLMRuntime.acquire({"model": "stub"}, max_in_flight=4)
+    successor = VLLMRuntime.acquire({"model": "stub"}, admission=ADMISSION, render_processes=0)
     assert submit(successor, answer).result(timeout=60) is llms[1]
     assert llms[0].shut_down.is_set()
     assert not runtime._thread.is_alive()
@@ -125,7 +128,7 @@ async def release_in_loop(runtime):
 
 def test_the_collector_may_release_while_another_engine_is_acquired(llms, monkeypatch):
     """A runtime dropped inside `acquire` does not deadlock with it."""
-    abandoned = VLLMRuntime.acquire({"model": "abandoned"}, max_in_flight=4)
+    abandoned = VLLMRuntime.acquire({"model": "abandoned"}, admission=ADMISSION, render_processes=0)
     make = VLLMRuntime.__init__
 
     def make_and_collect(self, *args, **options):
@@ -138,7 +141,7 @@ def test_the_collector_may_release_while_another_engine_is_acquired(llms, monkey
     done = threading.Event()
 
     def acquire():
-        VLLMRuntime.acquire({"model": "other"}, max_in_flight=4).release()
+        VLLMRuntime.acquire({"model": "other"}, admission=ADMISSION, render_processes=0).release()
         done.set()
 
     threading.Thread(target=acquire, daemon=True).start()

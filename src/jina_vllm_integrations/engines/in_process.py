@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -25,13 +27,15 @@ from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.engines.adapters import adapter_request
+from jina_vllm_integrations.engines.admission import Admission
 from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options, vector_options
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
 from jina_vllm_integrations.errors import EngineClosedError, EngineError, MissingExtraError
 from jina_vllm_integrations.fingerprints import fingerprint
-from jina_vllm_integrations.options import check_choice
+from jina_vllm_integrations.options import check_choice, check_count
 from jina_vllm_integrations.projectors import Projector, read_projectors
 from jina_vllm_integrations.prompts import check_image_length
+from jina_vllm_integrations.rendering.pool import processes_by_default
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
 
 if TYPE_CHECKING:
@@ -42,7 +46,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from vllm import AsyncLLMEngine
 
+    from jina_vllm_integrations.images import ImageHandle
+
 WireDtype = Literal["float32", "float16"]
+
+# Seconds that a text may come later than an image and still be computed first. Images come by the hundred.
+_PATIENCE_OF_IMAGES = 2.0
 
 _request_ids = count()
 
@@ -64,6 +73,9 @@ class InProcessEngine(Closable):
         pooling: ``"engine"``: our plugin pools inside vLLM, and only the vectors leave its process.
             ``"client"``: stock vLLM hands over every token's state and this process pools.
         projector: A prepared checkpoint, whose multi-vector head serves one that has none.
+        render_processes: How many processes turn images into the model's inputs, once there are more than a handful
+            at once; by default most of the cores, at most eight. ``0`` renders in threads of this process.
+        data_parallel: How many GPUs to use, each with an engine of its own that computes a share of the requests.
         wire_dtype: How vectors travel from vLLM's process with ``pooling="engine"``. ``"float16"`` halves the bytes
             and keeps three digits.
         **vllm_options: Any of vLLM's engine arguments, e.g. ``dtype``, ``max_model_len``,
@@ -85,10 +97,15 @@ class InProcessEngine(Closable):
         pooling: Pooling = "engine",
         projector: str | Path | None = None,
         wire_dtype: WireDtype = "float32",
+        render_processes: int | None = None,
+        data_parallel: int = 1,
         **vllm_options: Any,
     ) -> None:
         check_choice("pooling", pooling, Pooling)
         check_choice("wire_dtype", wire_dtype, WireDtype)
+        check_count("data_parallel", data_parallel)
+        if render_processes is not None:
+            check_count("render_processes", render_processes, least=0)
         if find_spec("vllm") is None:
             raise MissingExtraError("vllm", extra="gpu")
         if vllm_options:
@@ -97,6 +114,8 @@ class InProcessEngine(Closable):
         self._pooling = pooling
         self._projector = projector
         self._wire_dtype = wire_dtype
+        self._render_processes = processes_by_default() if render_processes is None else render_processes
+        self._data_parallel = data_parallel
         self._user_options = vllm_options
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lock = threading.Lock()
@@ -142,7 +161,7 @@ class InProcessEngine(Closable):
     @cached_property
     def max_in_flight(self) -> int:
         """Twice ``max_num_seqs``: one batch in work, one waiting for it to end."""
-        return 2 * int(self._options["max_num_seqs"])
+        return 2 * int(self._options["max_num_seqs"]) * self._data_parallel
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
         """Start work and return at once. See `jina_vllm_integrations.encoder.Engine`."""
@@ -166,7 +185,13 @@ class InProcessEngine(Closable):
 
     @cached_property
     def _options(self) -> dict[str, Any]:
-        return full_options(self.checkpoint, self._user_options, max_model_len=self.max_tokens, pooling=self._pooling)
+        return full_options(
+            self.checkpoint,
+            self._user_options,
+            max_model_len=self.max_tokens,
+            pooling=self._pooling,
+            data_parallel=self._data_parallel,
+        )
 
     @cached_property
     def _projectors(self) -> dict[str, Projector]:
@@ -177,7 +202,9 @@ class InProcessEngine(Closable):
         if self._closed:
             raise self._closed_error()
         if self._runtime is None:
-            self._runtime = VLLMRuntime.acquire(self._options, max_in_flight=self.max_in_flight)
+            self._runtime = VLLMRuntime.acquire(
+                self._options, admission=self._admission(), render_processes=self._render_processes
+            )
             # Runs once: at close(), when the last reference to this engine goes, or at the interpreter's exit.
             self._release = weakref.finalize(self, self._runtime.release)
         return self._runtime
@@ -185,13 +212,25 @@ class InProcessEngine(Closable):
     def _closed_error(self) -> EngineClosedError:
         return EngineClosedError(f"the engine of {self._model!r} was closed. Make another one.")
 
+    def _admission(self) -> Admission:
+        grid = self.checkpoint.grid
+        return Admission(
+            batch_tokens=self._options["max_num_batched_tokens"] * self._data_parallel,
+            cell_pixels=grid.cell**2,
+            page_pixels=grid.max_pixels,
+            n_rendered=2 * max(1, self._render_processes),
+        )
+
     async def _answer(self, runtime: VLLMRuntime, request: Request, life: int) -> Embedding:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        slots: Literal["text", "image"] = "image" if isinstance(request.prompt, ImagePrompt) else "text"
+        is_image = isinstance(request.prompt, ImagePrompt)
+        compute = self._compute_image if is_image else self._compute_text
+        expected = runtime.render_pool.expecting(request.prompt.token_ids) if is_image else nullcontext()
         try:
-            return await runtime.serve(partial(self._compute, request), slots=slots, life=life)
+            with expected:
+                return await runtime.serve(partial(compute, runtime, request), life=life)
         except asyncio.CancelledError:
             if task not in self._tasks:  # close() took it
                 raise self._closed_error() from None
@@ -205,23 +244,55 @@ class InProcessEngine(Closable):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _compute(self, request: Request, llm: AsyncLLMEngine) -> Embedding:
-        from vllm import PoolingParams
-
+    async def _compute_text(self, runtime: VLLMRuntime, request: Request, llm: AsyncLLMEngine) -> Embedding:
         # With its type said, vLLM takes a prompt as rendered; without, it hands it to a thread first.
-        prompt: dict[str, Any] = {"type": "token", "prompt_token_ids": list(request.prompt.token_ids)}
-        grid = None
-        if isinstance(request.prompt, ImagePrompt):
-            image = await asyncio.to_thread(request.prompt.image.load)
+        prompt = {"type": "token", "prompt_token_ids": list(request.prompt.token_ids)}
+        async with runtime.admission.text_tokens.take(len(request.prompt.token_ids)):
+            return await self._encode(prompt, request, llm)
+
+    async def _compute_image(self, runtime: VLLMRuntime, request: Request, llm: AsyncLLMEngine) -> Embedding:
+        assert isinstance(request.prompt, ImagePrompt)
+        image = request.prompt.image
+        async with runtime.admission.pixels.take(self._n_pixels(image)):
+            if image.size is None:  # a URL
+                image = await asyncio.to_thread(image.pinned)
+                assert image.size is not None
             grid = self.checkpoint.grid.of(*image.size)
             check_image_length(grid, request.prompt, self.max_tokens)
-            prompt = {"prompt_token_ids": prompt["prompt_token_ids"], "multi_modal_data": {"image": image}}
-        parameters = PoolingParams(task="token_embed", use_activation=False, extra_kwargs=self._pooler_options(request))
-        adapter = adapter_request(self.checkpoint.adapters, request.task)
-        answer = llm.encode(prompt, parameters, f"jina-{next(_request_ids)}", lora_request=adapter)
+            prompt = await runtime.render(image, request.prompt.token_ids, llm)
+            async with runtime.admission.image_tokens.take(len(prompt["prompt_token_ids"])):
+                return await self._encode(prompt, request, llm, grid=grid, patience=_PATIENCE_OF_IMAGES)
+
+    async def _encode(
+        self,
+        prompt: dict[str, Any],
+        request: Request,
+        llm: AsyncLLMEngine,
+        *,
+        grid: tuple[int, int] | None = None,
+        patience: float = 0.0,
+    ) -> Embedding:
+        from vllm import PoolingParams
+
+        answer = llm.encode(
+            prompt,
+            PoolingParams(task="token_embed", use_activation=False, extra_kwargs=self._pooler_options(request)),
+            f"jina-{next(_request_ids)}",
+            lora_request=adapter_request(self.checkpoint.adapters, request.task),
+            # The earliest deadline first: a text passes the pages in the queue, and cannot keep them out for ever.
+            priority=int(1000 * (time.monotonic() + patience)),
+        )
         *_, output = [part async for part in answer]
         data = output.outputs.data.float().numpy()
         return self._embedding(request, data, np.asarray(output.prompt_token_ids, dtype=np.int64), grid)
+
+    def _n_pixels(self, image: ImageHandle) -> int:
+        """Return how many pixels of an image the model will see, at most for one that is yet to be fetched."""
+        grid = self.checkpoint.grid
+        if image.size is None:
+            return grid.max_pixels
+        rows, columns = grid.of(*image.size)
+        return rows * columns * grid.cell**2
 
     def _pooler_options(self, request: Request) -> dict[str, Any] | None:
         if self._pooling == "client":

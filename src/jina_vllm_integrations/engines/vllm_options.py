@@ -24,12 +24,19 @@ _RESERVED_OVERRIDES = {"architectures", "jina_projectors", "jina_tasks", "multi_
 
 # What only costs or saves time and memory. All others may change the vectors, those that a later vLLM brings as well.
 _SAME_VECTORS = {
-    *("block_size", "compilation_config", "cuda_graph_sizes", "disable_log_requests", "disable_log_stats"),
+    *(
+        "async_scheduling",
+        "block_size",
+        "compilation_config",
+        "cuda_graph_sizes",
+        "disable_log_requests",
+        "disable_log_stats",
+    ),
     *("distributed_executor_backend", "download_dir", "enable_chunked_prefill", "enforce_eager"),
     *("gpu_memory_utilization", "kv_cache_memory_bytes", "limit_mm_per_prompt", "max_lora_rank", "max_loras"),
     *("max_model_len", "max_num_batched_tokens", "max_num_seqs", "max_parallel_loading_workers"),
     *("mm_processor_cache_gb", "num_gpu_blocks_override", "pipeline_parallel_size", "served_model_name"),
-    *("tensor_parallel_size", "data_parallel_size", "use_tqdm_on_load"),
+    *("scheduling_policy", "tensor_parallel_size", "use_tqdm_on_load"),
 }
 
 
@@ -43,6 +50,8 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise OptionError(
             f"{', '.join(reserved)}: set by InProcessEngine itself, because the vectors depend on it. Leave it out."
         )
+    if "data_parallel_size" in options:
+        raise OptionError("data_parallel_size: write InProcessEngine(..., data_parallel=N).")
     from vllm import AsyncEngineArgs
 
     length = options.get("max_model_len", 1)
@@ -68,7 +77,7 @@ def vector_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def full_options(
-    checkpoint: Checkpoint, options: Mapping[str, Any], *, max_model_len: int, pooling: Pooling
+    checkpoint: Checkpoint, options: Mapping[str, Any], *, max_model_len: int, pooling: Pooling, data_parallel: int
 ) -> dict[str, Any]:
     """Return all options that an engine is started with.
 
@@ -77,20 +86,48 @@ def full_options(
         options: The caller's, which replace the defaults here.
         max_model_len: The longest prompt.
         pooling: Where pooling runs.
+        data_parallel: How many GPUs compute, each for itself.
     """
     return {
         "model": checkpoint.model,
         "max_model_len": max_model_len,
         "max_num_seqs": 256,
+        "max_num_batched_tokens": 8192,
+        "scheduling_policy": "priority",
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         # Pages seldom come twice: hashing and keeping their pixels would cost more than it saves.
         "mm_processor_cache_gb": 0,
         "disable_log_stats": True,
         **(adapter_options(checkpoint.adapters) if checkpoint.adapters else {}),
+        **({"data_parallel_size": data_parallel} if data_parallel > 1 else {}),
+        **_accelerator_defaults(options),
         **options,
+        **(_raw_pixels(options) if pooling == "engine" else {}),
         **_OWN_OPTIONS,
         "hf_overrides": {**options.get("hf_overrides", {}), **_model_class(checkpoint, pooling)},
     }
+
+
+def _accelerator_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what pays on a GPU."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cuda():
+        return {}
+    defaults: dict[str, Any] = {"async_scheduling": True}
+    if not options.get("enforce_eager"):
+        defaults["compilation_config"] = {"compile_mm_encoder": True}
+    return defaults
+
+
+def _raw_pixels(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Let pixels travel as bytes and be normalised by our model class, where vLLM's own does not do it: below 0.29."""
+    from vllm import AsyncEngineArgs
+
+    if any(field.name == "mm_device_do_normalize" for field in fields(AsyncEngineArgs)):
+        return {}
+    raw = {"do_rescale": False, "do_normalize": False}
+    return {"mm_processor_kwargs": {**(options.get("mm_processor_kwargs") or {}), **raw}}
 
 
 def _model_class(checkpoint: Checkpoint, pooling: Pooling) -> dict[str, Any]:

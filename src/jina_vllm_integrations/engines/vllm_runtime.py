@@ -10,7 +10,7 @@ import os
 import threading
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from jina_vllm_integrations.errors import (
     EngineClosedError,
@@ -19,16 +19,17 @@ from jina_vllm_integrations.errors import (
     EngineStartError,
     JinaVLLMError,
 )
+from jina_vllm_integrations.rendering.pool import RenderPool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from vllm import AsyncLLMEngine
 
-T = TypeVar("T")
+    from jina_vllm_integrations.engines.admission import Admission
+    from jina_vllm_integrations.images import ImageHandle
 
-# A decoded page weighs ten thousand times a text. 64 pages are several of the engine's batches.
-_MAX_IMAGES_IN_FLIGHT = 64
+T = TypeVar("T")
 
 _DIED = "vLLM's process ended; its log says why. The next call starts another."
 
@@ -40,6 +41,10 @@ class VLLMRuntime:
 
     Not made directly: `acquire` hands out one runtime for equal options, and the last of its
     users to `release` it stops it.
+
+    Attributes:
+        admission: How much is in vLLM at once.
+        render_pool: Processes that render images.
     """
 
     _shared: ClassVar[dict[str, VLLMRuntime]] = {}
@@ -48,12 +53,19 @@ class VLLMRuntime:
     _shared_lock: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(
-        self, key: str, options: dict[str, Any], *, max_in_flight: int, predecessor: threading.Thread | None
+        self,
+        key: str,
+        options: dict[str, Any],
+        *,
+        admission: Admission,
+        render_processes: int,
+        predecessor: threading.Thread | None,
     ) -> None:
         self._key = key
         self._options = options
         self._predecessor = predecessor
-        self._slots = {"text": asyncio.Semaphore(max_in_flight), "image": asyncio.Semaphore(_MAX_IMAGES_IN_FLIGHT)}
+        self.admission = admission
+        self.render_pool = RenderPool(options, render_processes)
         self._users = 0
         self._llm: AsyncLLMEngine | None = None
         self._serving: set[asyncio.Task[Any]] = set()
@@ -67,18 +79,21 @@ class VLLMRuntime:
         self._thread.start()
 
     @classmethod
-    def acquire(cls, options: dict[str, Any], *, max_in_flight: int) -> VLLMRuntime:
+    def acquire(cls, options: dict[str, Any], *, admission: Admission, render_processes: int) -> VLLMRuntime:
         """Return the runtime of these options and count one more user.
 
         Args:
             options: vLLM's engine arguments by name.
-            max_in_flight: How many texts are inside vLLM at once; the others wait here.
+            admission: How much is in vLLM at once; the rest waits here.
+            render_processes: How many processes render images, once there are enough of them.
         """
-        key = json.dumps([os.getpid(), max_in_flight, options], sort_keys=True, default=repr)
+        key = json.dumps([os.getpid(), render_processes, options], sort_keys=True, default=repr)
         with cls._shared_lock:
             if key not in cls._shared:
                 predecessor = cls._stopping.pop(key, None)
-                cls._shared[key] = cls(key, options, max_in_flight=max_in_flight, predecessor=predecessor)
+                cls._shared[key] = cls(
+                    key, options, admission=admission, render_processes=render_processes, predecessor=predecessor
+                )
             runtime = cls._shared[key]
             runtime._users += 1  # noqa: SLF001 - of this very class
             return runtime
@@ -119,14 +134,11 @@ class VLLMRuntime:
         self._loop.call_soon_threadsafe(self._start_tasks, functions, futures)
         return futures
 
-    async def serve(
-        self, work: Callable[[AsyncLLMEngine], Awaitable[T]], *, slots: Literal["text", "image"], life: int
-    ) -> T:
-        """Do work on the event loop, once vLLM is up and has a slot for it.
+    async def serve(self, work: Callable[[AsyncLLMEngine], Awaitable[T]], *, life: int) -> T:
+        """Do work on the event loop, once vLLM is up.
 
         Args:
             work: What to do with vLLM.
-            slots: Whose slots it takes.
             life: The life of vLLM that the work was submitted in.
 
         Raises:
@@ -136,26 +148,45 @@ class VLLMRuntime:
         """
         task = asyncio.current_task()
         assert task is not None
-        async with self._slots[slots]:
-            llm = self._llm_of(life)
-            self._serving.add(task)
-            try:
-                return await work(llm)
-            except asyncio.CancelledError:
-                if task not in self._serving:  # vLLM died, and another task saw it first
-                    raise EngineDiedError(_DIED) from None
-                raise
-            except JinaVLLMError:
-                raise
-            except Exception as error:
-                is_current = self._llm is llm
-                if is_current and not llm.errored:
-                    raise EngineError(f"vLLM could not compute this item: {error}") from error
-                if is_current:
-                    self._bury(llm)
-                raise EngineDiedError(_DIED) from error
-            finally:
-                self._serving.discard(task)
+        if self._llm is None:
+            await asyncio.sleep(0)  # starting blocks the loop; what came with this is to be seen before, and counted
+        llm = self._llm_of(life)
+        self._serving.add(task)
+        try:
+            return await work(llm)
+        except asyncio.CancelledError:
+            if task not in self._serving:  # vLLM died, and another task saw it first
+                raise EngineDiedError(_DIED) from None
+            raise
+        except JinaVLLMError:
+            raise
+        except Exception as error:
+            is_current = self._llm is llm
+            if is_current and not llm.errored:
+                raise EngineError(f"vLLM could not compute this item: {error}") from error
+            if is_current:
+                self._bury(llm)
+            raise EngineDiedError(_DIED) from error
+        finally:
+            self._serving.discard(task)
+
+    async def render(self, image: ImageHandle, token_ids: Sequence[int], llm: AsyncLLMEngine) -> dict[str, Any]:
+        """Decode an image and render its prompt, in a process where these are up, and in a thread until then.
+
+        Returns:
+            vLLM's ``EngineInput``.
+
+        Raises:
+            ImageError: As `ImageHandle.load`.
+            EngineError: Two processes died over the image.
+        """
+        if self.render_pool.ready:
+            return await self.render_pool.render(image, token_ids)
+        page = await asyncio.to_thread(image.load)
+        prompt = {"prompt_token_ids": list(token_ids), "multi_modal_data": {"image": page}}
+        rendered: dict[str, Any]
+        (rendered,) = await llm.renderer.render_cmpl_async([prompt])
+        return rendered
 
     def _llm_of(self, life: int) -> AsyncLLMEngine:
         if life != self._life:
@@ -240,6 +271,7 @@ class VLLMRuntime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.render_pool.close()
         if self._llm is not None:
             self._discard(self._llm)
         self._loop.stop()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -12,10 +13,23 @@ from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from vllm.pooling_params import PoolingParams
     from vllm.tasks import PoolingTask
     from vllm.v1.outputs import PoolerOutput
     from vllm.v1.pool.metadata import PoolingMetadata
+
+
+class _Form(NamedTuple):
+    """How vectors leave."""
+
+    dimensions: int | None
+    dtype: Literal["float32", "float16"]
+
+    def unit(self, means: torch.Tensor) -> torch.Tensor:
+        """Cut dense vectors to their Matryoshka size and scale them to unit length."""
+        return self.typed(normalize(means[..., : self.dimensions], dim=-1))
+
+    def typed(self, vectors: torch.Tensor) -> torch.Tensor:
+        return vectors.half() if self.dtype == "float16" else vectors
 
 
 class JinaPooler(Pooler):
@@ -65,6 +79,7 @@ class JinaPooler(Pooler):
         started = (cursor.num_scheduled_tokens_cpu == cursor.seq_lens_cpu).tolist()
         finished = (pooling_metadata.prompt_lens == cursor.seq_lens_cpu).tolist()
         outputs: list[torch.Tensor | None] = []
+        means: defaultdict[_Form, dict[int, torch.Tensor]] = defaultdict(dict)
         for chunk, is_first, is_last, state, parameters, token_ids in zip(
             chunks,
             started,
@@ -84,28 +99,32 @@ class JinaPooler(Pooler):
                 continue
             states = torch.cat([*state.hidden_states_cache, chunk]) if state.hidden_states_cache else chunk
             state.clean()
-            outputs.append(self._pool(states, token_ids, parameters))
+            options = parameters.extra_kwargs or {}
+            form = _Form(options.get("dimensions"), options.get("wire_dtype", "float32"))
+            # Without options, as in vLLM's warm-up: what the checkpoint can give.
+            match options.get("output", "tokens" if len(self._projectors) else "dense"):
+                case "dense":
+                    means[form][len(outputs)] = self._mean(states, token_ids)
+                    outputs.append(None)
+                case "tokens":
+                    outputs.append(form.typed(self._tokens(states, options.get("task"))))
+                case "both":
+                    dense = form.unit(self._mean(states, token_ids))
+                    tokens = self._tokens(states, options.get("task")).flatten()
+                    outputs.append(torch.cat([dense, form.typed(tokens)]))
+        for form, of_requests in means.items():
+            # All at once: a batch of short texts has hundreds, and each small kernel costs a launch.
+            rows = form.unit(torch.stack(list(of_requests.values())))
+            for position, row in zip(of_requests, rows, strict=True):
+                outputs[position] = row
         return outputs
 
-    def _pool(self, states: torch.Tensor, token_ids: torch.Tensor, parameters: PoolingParams) -> torch.Tensor:
-        """Return what one request asked for, in storage of its own."""
-        options: dict[str, Any] = parameters.extra_kwargs or {}
-        # Without options, as in vLLM's warm-up: what the checkpoint can give.
-        output = options.get("output", "tokens" if len(self._projectors) else "dense")
-        parts = []
-        if output != "tokens":
-            parts.append(self._dense(states, token_ids, options.get("dimensions")))
-        if output != "dense":
-            parts.append(self._tokens(states, options.get("task")))
-        pooled = parts[0] if len(parts) == 1 else torch.cat([part.flatten() for part in parts])
-        return pooled.half() if options.get("wire_dtype") == "float16" else pooled
-
-    def _dense(self, states: torch.Tensor, token_ids: torch.Tensor, dimensions: int | None) -> torch.Tensor:
+    def _mean(self, states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         starts = (token_ids == self._vision_start).nonzero()
         if len(starts):
             ends = (token_ids == self._vision_end).nonzero()
             states = states[int(starts[0]) : int(ends[-1]) + 1]
-        return normalize(states.mean(dim=0, dtype=torch.float32)[:dimensions], dim=-1)
+        return states.mean(dim=0, dtype=torch.float32)
 
     def _tokens(self, states: torch.Tensor, task: str | None) -> torch.Tensor:
         projector = self._projectors[task or next(iter(self._projectors))]

@@ -1,0 +1,307 @@
+"""The processes that render for one event loop: started when they pay, replaced when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jina_vllm_integrations.errors import EngineError, JinaVLLMError
+from jina_vllm_integrations.rendering import channel
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from jina_vllm_integrations.images import ImageHandle
+
+# Decoding and rendering an A4 page takes a core 30 to 60 ms: eight keep pace with two GPUs.
+_MOST_BY_DEFAULT = 8
+# The caller's thread, the event loop's, vLLM's.
+_CORES_OF_THE_ENGINE = 3
+
+# So many images are rendered by threads sooner than a process is up.
+_HANDFUL = 8
+# One image in work and one at hand, so that a worker never waits for the event loop.
+_JOBS_A_WORKER = 2
+_TRIES = 2
+_SECONDS_TO_END = 10.0
+
+_REMEDY = "Lower InProcessEngine's render_processes; 0 renders in threads of this process."
+_DEADLY = (
+    "two render processes died over {!r}: the image breaks its decoder, or the machine is out of memory. "
+    "Leave the image out, or lower ImageLimits.max_pixels or InProcessEngine's render_processes."
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Job:
+    label: str
+    parcel: channel.Parcel
+    answer: asyncio.Future[dict[str, Any]]
+    tries: int = 0
+
+
+@dataclass(eq=False)
+class _Worker:
+    end: socket.socket
+    pid: int | None = None
+    jobs: deque[_Job] = field(default_factory=deque)
+
+
+class RenderPool:
+    """Renders images in processes. All but the constructor belongs to one event loop.
+
+    Args:
+        options: vLLM's engine arguments by name.
+        size: How many processes; 0 for a pool that never starts.
+    """
+
+    def __init__(self, options: Mapping[str, Any], size: int) -> None:
+        self._options = dict(options)
+        self._size = size
+        self._expected = 0
+        self._token_ids: list[int] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._server: socket.socket | None = None
+        self._loaded = False
+        self._failed = False
+        self._workers: list[_Worker] = []
+        self._waiting: deque[_Job] = deque()
+
+    @contextmanager
+    def expecting(self, token_ids: Sequence[int]) -> Generator[None]:
+        """Count an image that is to be rendered. With more than a handful at once, the processes are started.
+
+        Args:
+            token_ids: Its prompt, to warm up with.
+        """
+        self._expected += 1
+        if self._expected > _HANDFUL:
+            self.start(token_ids)
+        try:
+            yield
+        finally:
+            self._expected -= 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether a process is up."""
+        return bool(self._up)
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes that are up."""
+        return [worker.pid for worker in self._up if worker.pid is not None]
+
+    def start(self, token_ids: Sequence[int]) -> None:
+        """Start the processes and return at once; do nothing where they run, or could not be started before.
+
+        Args:
+            token_ids: An image's prompt, to warm up with.
+        """
+        if self._size and not self._failed and self._server is None:
+            self._token_ids = list(token_ids)
+            self._start_server()
+
+    async def render(self, image: ImageHandle, token_ids: Sequence[int]) -> dict[str, Any]:
+        """Render one image's prompt, once the pool is `ready`.
+
+        Returns:
+            vLLM's ``EngineInput``.
+
+        Raises:
+            ImageError: The image cannot be decoded, as `ImageHandle.load`.
+            EngineError: vLLM cannot render it, or two processes died over it.
+        """
+        parcel = await asyncio.to_thread(_packed, image, token_ids)
+        job = _Job(image.label, parcel, asyncio.get_running_loop().create_future())
+        try:
+            self._waiting.append(job)
+            self._hand_out()
+            return await job.answer
+        finally:
+            os.close(parcel.descriptor)
+
+    async def close(self) -> None:
+        """End all processes. Nobody may be waiting."""
+        for worker in self._workers:
+            _hang_up(worker.end)
+        self._workers.clear()
+        self._hang_up_server()
+        if self._process is not None:
+            await asyncio.to_thread(_end, self._process)
+
+    @property
+    def _up(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.pid is not None]
+
+    def _start_server(self) -> None:
+        self._server, theirs = channel.connection()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "jina_vllm_integrations.rendering.fork_server", str(theirs.fileno())],
+                env=_environment(),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the caller, who hangs up
+            )
+        parcel = channel.pack((self._options, self._token_ids))
+        _send(self._server, parcel)
+        os.close(parcel.descriptor)
+        _listen(self._server, self._add_workers, self._lose_server)
+
+    def _add_workers(self, _server_pid: int) -> None:
+        self._loaded = True
+        for _ in range(self._size - len(self._workers)):
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        assert self._server is not None
+        ours, theirs = channel.connection()
+        with theirs:
+            try:
+                channel.send_socket(self._server, theirs)
+            except (BrokenPipeError, ConnectionResetError):  # it died, which the reader of its channel hears, too
+                ours.close()
+                return
+        worker = _Worker(ours)
+        self._workers.append(worker)
+        _listen(ours, lambda message: self._take(worker, message), lambda: self._lose(worker))
+
+    def _take(self, worker: _Worker, message: Any) -> None:
+        """Take what a worker sent: first its process id, then answers in the order of its jobs."""
+        if worker.pid is None:
+            worker.pid = message
+        else:
+            _settle(worker.jobs.popleft(), message)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            worker = min(self._up, key=lambda worker: len(worker.jobs), default=None)
+            if worker is None or len(worker.jobs) == _JOBS_A_WORKER:
+                return
+            job = self._waiting.popleft()
+            if not job.answer.done():
+                worker.jobs.append(job)
+                _send(worker.end, job.parcel)
+
+    def _lose(self, worker: _Worker) -> None:
+        """Replace a worker that died. Others do what it had; the job that it died over gets one more try."""
+        self._workers.remove(worker)
+        if worker.jobs:
+            worker.jobs[0].tries += 1
+            if worker.jobs[0].tries == _TRIES:
+                job = worker.jobs.popleft()
+                _settle(job, EngineError(_DEADLY.format(job.label)))
+        self._waiting.extendleft(reversed(worker.jobs))
+        if worker.pid is None:
+            self._hang_up_server()  # it forks, and its forks do not live: another one may do better
+            self._give_up()
+            return
+        logger.warning("render process %d died; starting another", worker.pid)
+        if self._server is None:
+            self._start_server()
+        elif self._loaded:
+            self._add_worker()
+        self._hand_out()
+
+    def _lose_server(self) -> None:
+        """Go on with the workers that are there; without any, start again."""
+        loaded = self._loaded
+        self._server, self._loaded = None, False
+        if not loaded:
+            self._give_up()
+        elif not self._workers:
+            self._start_server()
+
+    def _hang_up_server(self) -> None:
+        if self._server is not None:
+            _hang_up(self._server)
+        self._server, self._loaded = None, False
+
+    def _give_up(self) -> None:
+        """Render no more than the workers do that are there."""
+        self._failed = True
+        logger.error("render processes do not start, so pages wait for one thread; stderr says why. %s", _REMEDY)
+        if not self._workers:
+            while self._waiting:
+                _settle(self._waiting.popleft(), EngineError(f"the render processes ended. {_REMEDY}"))
+
+
+def processes_by_default() -> int:
+    """How many render processes suit this machine: most of its cores, where there are any to spare."""
+    return max(0, min(_MOST_BY_DEFAULT, len(os.sched_getaffinity(0)) - _CORES_OF_THE_ENGINE))
+
+
+def _packed(image: ImageHandle, token_ids: Sequence[int]) -> channel.Parcel:
+    """Pack a job. A path is read there; a caller's PIL image, which may change, is decoded here."""
+    if not isinstance(image.origin, Path):
+        image = image.pinned()
+    return channel.pack((image, list(token_ids)))
+
+
+def _settle(job: _Job, message: Any) -> None:
+    if job.answer.done():
+        return  # cancelled meanwhile
+    if isinstance(message, JinaVLLMError):
+        job.answer.set_exception(message)
+    else:
+        job.answer.set_result(message)
+
+
+def _listen(end: socket.socket, on_message: Callable[[Any], None], on_end: Callable[[], None]) -> None:
+    end.settimeout(0)
+
+    def read() -> None:
+        try:
+            while (parcel := channel.receive(end)) is not None:
+                on_message(channel.unpack(parcel))
+        except BlockingIOError:
+            return
+        _hang_up(end)
+        on_end()
+
+    asyncio.get_running_loop().add_reader(end, read)
+
+
+def _hang_up(end: socket.socket) -> None:
+    asyncio.get_running_loop().remove_reader(end)
+    end.close()
+
+
+def _send(end: socket.socket, parcel: channel.Parcel) -> None:
+    try:
+        channel.send(end, parcel)
+    except (BrokenPipeError, ConnectionResetError):
+        return  # it died, which the reader of its channel hears, too, and deals with
+
+
+def _environment() -> dict[str, str]:
+    """One thread each, the packages that this process finds, and vLLM's log only where it says something new."""
+    return {
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a fork server whose channel was closed: it ends its workers first."""
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:  # still importing
+        process.kill()
+        process.wait()
