@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from PIL import Image
 
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
@@ -16,12 +17,26 @@ from jina_vllm_integrations.in_flight import in_order, in_order_async
 from jina_vllm_integrations.options import check_choice
 from jina_vllm_integrations.prompts import PromptBuilder
 from jina_vllm_integrations.requests import RequestBuilder, in_lots
-from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
+from jina_vllm_integrations.types import (
+    Embedding,
+    FloatArray,
+    ImagePrompt,
+    Item,
+    Output,
+    Request,
+    Role,
+    Task,
+    TokenVectors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
 
     from jina_vllm_integrations.checkpoints import Checkpoint
+
+# As in a scan of 150 dpi: larger than what a processor takes, so it is shrunk to the most tokens.
+_SIDE_OF_A_LARGE_IMAGE = 1240
+_TEXTS_OF_AN_IMAGE = 4
 
 
 class Engine(Protocol):
@@ -44,10 +59,13 @@ class Engine(Protocol):
 
     @property
     def max_in_flight(self) -> int:
-        """How many requests of one call are worth having in flight."""
+        """How many texts of one call are worth having in flight; an image counts as four."""
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
         """Start the work of some requests and return at once. Cancelling a future stops its work."""
+
+    def warm_up(self, requests: Sequence[Request]) -> None:
+        """Compute some requests of each kind, and start whatever later ones would wait for."""
 
     def close(self) -> None:
         """Release what was started. Waiting callers get an `EngineClosedError`."""
@@ -112,6 +130,22 @@ class JinaEncoder:
     def dimensions(self) -> int:
         """The size of the dense vectors."""
         return self.engine.checkpoint.hidden_size if self._dimensions is None else self._dimensions
+
+    def warmup(self) -> None:
+        """Start the engine, and pay now what the first calls would: loading, compiling, render processes.
+
+        Computes a text and a blank image of the largest size. What a GPU compiles is kept on disk, in
+        ``~/.cache/vllm``, and the next start finds it.
+
+        Raises:
+            EngineError: The engine did not start, was closed or died.
+        """
+        blank = Image.new("RGB", (_SIDE_OF_A_LARGE_IMAGE, _SIDE_OF_A_LARGE_IMAGE), "white")
+        self.engine.warm_up(self.requests(["warm-up", blank], role="document", output="dense"))
+
+    async def awarmup(self) -> None:
+        """Do as `warmup`, without blocking the event loop."""
+        await asyncio.to_thread(self.warmup)
 
     def check(self, items: Iterable[Item], *, role: Role) -> None:
         """Check items without computing anything: all that can be known without downloads and decoded pixels.
@@ -268,10 +302,10 @@ class JinaEncoder:
         return RequestBuilder(prompts, self.engine.checkpoint, task=self.task, dimensions=self._dimensions)
 
     def _run(self, requests: Iterable[Request | Exception]) -> Generator[Embedding]:
-        return in_order(iter(requests), self._submit, self.engine.max_in_flight)
+        return in_order(iter(requests), self._submit, self.engine.max_in_flight, _weight)
 
     def _arun(self, lots: AsyncIterator[Sequence[Request | Exception]]) -> AsyncGenerator[Embedding]:
-        return in_order_async((self._submit(lot) async for lot in lots), self.engine.max_in_flight)
+        return in_order_async(lots, self._submit, self.engine.max_in_flight, _weight)
 
     async def _answers(self, items: Sequence[Item], role: Role, output: Output) -> list[Embedding]:
         lots = (await self._loaded()).checked_lots(items, role, output)
@@ -301,6 +335,11 @@ def _dense(embedding: Embedding) -> FloatArray:
 def _tokens(embedding: Embedding) -> TokenVectors:
     assert embedding.tokens is not None
     return embedding.tokens
+
+
+def _weight(request: Request | Exception) -> int:
+    """Return how many texts of those in flight a request counts: an image keeps the engine busy for longer."""
+    return _TEXTS_OF_AN_IMAGE if isinstance(request, Request) and isinstance(request.prompt, ImagePrompt) else 1
 
 
 def _failed(error: Exception) -> Future[Embedding]:

@@ -14,7 +14,7 @@ from jina_vllm_integrations.errors import EngineError
 from jina_vllm_integrations.positions import naming
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
     from concurrent.futures import Future
 
     from jina_vllm_integrations.types import Embedding
@@ -25,53 +25,70 @@ T = TypeVar("T")
 _LOT = 64
 # A slow iterable is not waited for longer than this before what it gave is submitted.
 _LOT_SECONDS = 0.005
+# The results behind the oldest are not waited for longer than this before that one is handed out.
+_RESULT_SECONDS = 0.02
 
 
 def in_order(
-    requests: Iterator[T], submit: Callable[[list[T]], list[Future[Embedding]]], limit: int
+    requests: Iterator[T],
+    submit: Callable[[Sequence[T]], list[Future[Embedding]]],
+    limit: int,
+    weigh: Callable[[T], int],
 ) -> Generator[Embedding]:
     """Yield the results of requests in their order.
 
     Args:
         requests: Read as far as there is room.
         submit: Starts the work of some requests.
-        limit: How many to have in flight.
+        limit: How much to have in flight.
+        weigh: What a request counts.
 
     Raises:
         InputError: That of the first request that has one; its ``index`` is the request's position.
     """
-    window: deque[Future[Embedding]] = deque()
+    window: deque[tuple[Future[Embedding], int]] = deque()
+    weight = 0
     positions = count()
     try:
         while True:
-            lot = next_lot(requests, min(_LOT, limit - len(window)))
-            window.extend(submit(lot))
+            lot = next_lot(requests, max(0, min(_LOT, limit - weight)))
+            weights = [weigh(request) for request in lot]
+            window.extend(zip(submit(lot), weights, strict=True))
+            weight += sum(weights)
             if not window:
                 return
-            if not lot or len(window) == limit:
-                wait(islice(window, _LOT))
-            while window and window[0].done():
+            if not lot or weight >= limit:
+                _wait([future for future, _ in islice(window, _LOT)])
+            while window and window[0][0].done():
                 with _naming(next(positions)):
-                    result = window[0].result()
-                window.popleft()
+                    result = window[0][0].result()
+                weight -= window.popleft()[1]
                 yield result
     finally:
-        for future in window:
+        for future, _ in window:
             future.cancel()
 
 
-async def in_order_async(lots: AsyncIterator[list[Future[Embedding]]], limit: int) -> AsyncGenerator[Embedding]:
-    """Do as `in_order` with requests that are submitted in lots, and yield a result also while a lot is awaited."""
-    started: asyncio.Queue[asyncio.Future[Embedding] | None] = asyncio.Queue()
+async def in_order_async(
+    lots: AsyncIterator[Sequence[T]],
+    submit: Callable[[Sequence[T]], list[Future[Embedding]]],
+    limit: int,
+    weigh: Callable[[T], int],
+) -> AsyncGenerator[Embedding]:
+    """Do as `in_order` with requests that come in lots, and yield a result also while a lot is awaited."""
+    started: asyncio.Queue[tuple[asyncio.Future[Embedding], int] | None] = asyncio.Queue()
     room = asyncio.Event()
     positions = count()
+    weight = 0
 
     async def start() -> None:
+        nonlocal weight
         try:
             async for lot in lots:
-                for future in lot:
-                    started.put_nowait(asyncio.wrap_future(future))
-                while started.qsize() >= limit:
+                for request, future in zip(lot, submit(lot), strict=True):
+                    started.put_nowait((asyncio.wrap_future(future), weigh(request)))
+                    weight += weigh(request)
+                while weight >= limit:
                     room.clear()
                     await room.wait()
         finally:
@@ -80,16 +97,24 @@ async def in_order_async(lots: AsyncIterator[list[Future[Embedding]]], limit: in
     starter = asyncio.create_task(start())
     try:
         while (oldest := await started.get()) is not None:
-            room.set()
+            future, of_it = oldest
             with _naming(next(positions)):
-                result = await oldest
+                result = await future
+            weight -= of_it
+            room.set()
             yield result
         await starter
     finally:
         starter.cancel()
         while not started.empty():
             if (waiting := started.get_nowait()) is not None:
-                waiting.cancel()
+                waiting[0].cancel()
+
+
+def _wait(futures: Sequence[Future[Embedding]]) -> None:
+    """Wait for the oldest, and a little for those behind it."""
+    wait(futures[:1])
+    wait(futures, timeout=_RESULT_SECONDS)
 
 
 def next_lot(requests: Iterator[T], size: int) -> list[T]:

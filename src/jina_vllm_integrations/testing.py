@@ -68,6 +68,11 @@ class FakeEngine(Closable):
             self._check_open()
             return [self._executor.submit(self._compute, request) for request in requests]
 
+    def warm_up(self, requests: Sequence[Request]) -> None:
+        """Compute. See `jina_vllm_integrations.encoder.Engine`."""
+        for answer in self.submit(requests):
+            answer.result()
+
     def close(self) -> None:
         """Stop. Waiting calls raise `EngineClosedError`."""
         with self._lock:

@@ -172,6 +172,18 @@ class InProcessEngine(Closable):
             life = runtime.life
             return runtime.submit([partial(self._answer, runtime, request, life) for request in requests])
 
+    def warm_up(self, requests: Sequence[Request]) -> None:
+        """Start vLLM and the render processes, and compute. See `jina_vllm_integrations.encoder.Engine`."""
+        answers = self.submit(requests)
+        with self._lock:
+            runtime = self._open_runtime()
+            images = [request.prompt for request in requests if isinstance(request.prompt, ImagePrompt)]
+            pools = runtime.submit([partial(runtime.render_pool.started, image.token_ids) for image in images[:1]])
+        for answer in answers:
+            answer.result()
+        for pool in pools:
+            pool.result()
+
     def close(self) -> None:
         """Stop. Waiting calls of this engine raise `EngineClosedError`; engines that share its vLLM go on."""
         with self._lock:
@@ -247,7 +259,7 @@ class InProcessEngine(Closable):
     async def _compute_text(self, runtime: VLLMRuntime, request: Request, llm: AsyncLLMEngine) -> Embedding:
         # With its type said, vLLM takes a prompt as rendered; without, it hands it to a thread first.
         prompt = {"type": "token", "prompt_token_ids": list(request.prompt.token_ids)}
-        async with runtime.admission.text_tokens.take(len(request.prompt.token_ids)):
+        async with runtime.admission.text(len(request.prompt.token_ids)):
             return await self._encode(prompt, request, llm)
 
     async def _compute_image(self, runtime: VLLMRuntime, request: Request, llm: AsyncLLMEngine) -> Embedding:
@@ -260,7 +272,7 @@ class InProcessEngine(Closable):
             grid = self.checkpoint.grid.of(*image.size)
             check_image_length(grid, request.prompt, self.max_tokens)
             prompt = await runtime.render(image, request.prompt.token_ids, llm)
-            async with runtime.admission.image_tokens.take(len(prompt["prompt_token_ids"])):
+            async with runtime.admission.image(len(prompt["prompt_token_ids"])):
                 return await self._encode(prompt, request, llm, grid=grid, patience=_PATIENCE_OF_IMAGES)
 
     async def _encode(

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.rendering.channel import receive, receive_socket, unpack
@@ -35,6 +36,8 @@ def main(end: socket.socket) -> None:
     renderer = Renderer(options)
     renderer.warm_up(token_ids)
     answer(end, os.getpid())
+    # Of the threads here, all but this one are allocators' and progress bars', which no fork waits for.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # how a worker ended is seen at its channel
     while (theirs := receive_socket(end)) is not None:
         if os.fork() == 0:

@@ -75,6 +75,7 @@ class RenderPool:
         self._server: socket.socket | None = None
         self._loaded = False
         self._failed = False
+        self._settled = asyncio.Event()
         self._workers: list[_Worker] = []
         self._waiting: deque[_Job] = deque()
 
@@ -112,6 +113,12 @@ class RenderPool:
         if self._size and not self._failed and self._server is None:
             self._token_ids = list(token_ids)
             self._start_server()
+
+    async def started(self, token_ids: Sequence[int]) -> None:
+        """Do as `start`, and wait until a process is up, or will not be."""
+        self.start(token_ids)
+        if self._size:
+            await self._settled.wait()
 
     async def render(self, image: ImageHandle, token_ids: Sequence[int]) -> dict[str, Any]:
         """Render one image's prompt, once the pool is `ready`.
@@ -182,6 +189,7 @@ class RenderPool:
         """Take what a worker sent: first its process id, then answers in the order of its jobs."""
         if worker.pid is None:
             worker.pid = message
+            self._settled.set()
         else:
             _settle(worker.jobs.popleft(), message)
         self._hand_out()
@@ -233,6 +241,7 @@ class RenderPool:
     def _give_up(self) -> None:
         """Render no more than the workers do that are there."""
         self._failed = True
+        self._settled.set()
         logger.error("render processes do not start, so pages wait for one thread; stderr says why. %s", _REMEDY)
         if not self._workers:
             while self._waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,9 +16,11 @@ from vllm.model_executor.models.qwen2_5_vl import (
     Qwen2_5_VLProcessingInfo,
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.platforms import current_platform
 
 from jina_vllm_integrations.projectors import PROJECTOR_FILE, read_projectors
 from jina_vllm_integrations.vllm_plugin.padding import padded_weights, padded_width
+from jina_vllm_integrations.vllm_plugin.pixels import PixelScale, takes_raw_pixels
 from jina_vllm_integrations.vllm_plugin.pooler import JinaPooler
 
 if TYPE_CHECKING:
@@ -48,7 +50,12 @@ class JinaEmbeddingsV4ForVLLM(Qwen2_5_VLForConditionalGeneration, SupportsLateIn
         if self._pads:
             config.vision_config.intermediate_size = padded_width(config.vision_config.intermediate_size)
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self._pixel_scale = _pixel_scale(vllm_config)
+        if takes_raw_pixels(vllm_config):
+            self.visual.register_forward_pre_hook(PixelScale(vllm_config.model_config.hf_image_processor_config))
+        if current_platform.is_cuda():
+            # Between its kernels a step has many small operations on the CPU. Shared by all cores they take longer, and
+            # the GPU waits: 50 pages a second become 29.
+            torch.set_num_threads(1)
         self._projector_file = _projector_file(vllm_config)
         hidden_size = config.get_text_config().hidden_size
         tasks = config.jina_tasks if self._projector_file else ()
@@ -72,35 +79,6 @@ class JinaEmbeddingsV4ForVLLM(Qwen2_5_VLForConditionalGeneration, SupportsLateIn
                     layer.weight.data.copy_(torch.from_numpy(projector.weight))
                     layer.bias.data.copy_(torch.from_numpy(projector.bias))
         return loaded | {f"multi_vector_projector.{name}" for name, _ in self.multi_vector_projector.named_parameters()}
-
-    def _parse_and_validate_image_input(self, **kwargs: Any) -> Any:
-        """Normalise raw pixels on the device, where this vLLM does not do it: below 0.29."""
-        pixels = kwargs.get("pixel_values")
-        if self._pixel_scale is not None and pixels is not None and pixels.dtype == torch.uint8:
-            kwargs["pixel_values"] = _normalized(pixels, *self._pixel_scale)
-        return super()._parse_and_validate_image_input(**kwargs)
-
-
-def _pixel_scale(vllm_config: VllmConfig) -> tuple[list[float], list[float]] | None:
-    """Return mean and deviation of each colour in 0..255, ``None`` where vLLM applies them."""
-    if hasattr(vllm_config.model_config.multimodal_config, "mm_device_do_normalize"):
-        return None
-    processor = vllm_config.model_config.hf_image_processor_config
-    levels = 1 / processor["rescale_factor"]
-    return [mean * levels for mean in processor["image_mean"]], [std * levels for std in processor["image_std"]]
-
-
-def _normalized(pixels: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
-    """Do as the image processor does in float32.
-
-    Args:
-        pixels: *Shape:* ``(n_patches, 3 * temporal_patch_size * patch_size**2)``, colour after colour; uint8.
-        mean: Of each colour.
-        std: Of each colour.
-    """
-    colours = pixels.reshape(len(pixels), len(mean), -1).float()
-    scaled = (colours - colours.new_tensor(mean)[:, None]) / colours.new_tensor(std)[:, None]
-    return scaled.reshape(pixels.shape)
 
 
 def _projector_file(vllm_config: VllmConfig) -> Path | None:
