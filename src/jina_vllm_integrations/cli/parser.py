@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+from jina_vllm_integrations.cli.benching import bench
 from jina_vllm_integrations.cli.commands import demo, doctor, prepare
 from jina_vllm_integrations.cli.embedding import embed
 from jina_vllm_integrations.cli.explaining import explain
-from jina_vllm_integrations.types import Role, Task
+from jina_vllm_integrations.types import Output, Role, Task
 
 _EMBED_EXAMPLE = """\
 example:
@@ -21,6 +22,21 @@ _EXPLAIN_EXAMPLE = """\
 example:
   jina-vllm explain 'broken clocks wanted at Station Cafe' page-15.png --demo \\
       --output why.png
+"""
+_BENCH_EXAMPLE = """\
+a workload is one of
+  texts:TOKENS               texts of exactly so many tokens, prefix included
+  pages:WIDTHxHEIGHT         pictures of so many pixels, encoded
+  4texts:128+1pages:784x768  both in one stream, in this ratio
+  queries-beside:WORKLOAD    short queries, one at a time, while a stream of
+                             the workload keeps the engine full: its speed,
+                             and how long a query takes
+
+examples:
+  jina-vllm bench --demo
+  jina-vllm bench --model jinaai/jina-embeddings-v4-vllm-retrieval \\
+      --workload texts:512 --workload pages:784x768 \\
+      --workload queries-beside:pages:784x768 --json speed.json
 """
 
 
@@ -53,6 +69,16 @@ def command_line() -> argparse.ArgumentParser:
     )
     _add_explain_arguments(command)
     command.set_defaults(run=explain)
+
+    command = commands.add_parser(
+        "bench",
+        help=bench.__doc__,
+        description=bench.__doc__,
+        epilog=_BENCH_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_bench_arguments(command)
+    command.set_defaults(run=bench)
 
     command = commands.add_parser("prepare", help=prepare.__doc__, description=prepare.__doc__)
     command.add_argument("src", help="the base repository: local directory or hub id, e.g. jinaai/jina-embeddings-v4")
@@ -122,6 +148,63 @@ def _add_explain_arguments(command: argparse.ArgumentParser) -> None:
     output.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="NAME.png")
     output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     output.add_argument("--font", type=Path, metavar="FILE", help="a font file that has the query's characters")
+
+
+def _add_bench_arguments(command: argparse.ArgumentParser) -> None:
+    work = command.add_argument_group("what to measure")
+    work.add_argument(
+        "--workload",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="see below; may be repeated (default: calls with 1 and 16 texts, 1 and 8 pages, and 4 of each)",
+    )
+    work.add_argument(
+        "--batch-size", type=int, metavar="N", help="measure calls of N items, not a stream (with --concurrency: 1)"
+    )
+    work.add_argument(
+        "--concurrency", type=int, metavar="N", help="measure N callers, each with a call in flight (default: 1)"
+    )
+    work.add_argument("--role", default="document", choices=get_args(Role), help="default: %(default)s")
+    work.add_argument(
+        "--output",
+        default="dense",
+        choices=get_args(Output),
+        help="one vector an item, one a token, or both at once (default: %(default)s)",
+    )
+    work.add_argument("--image-format", default="jpeg", choices=("jpeg", "png"), help="default: %(default)s")
+
+    length = command.add_argument_group("how long")
+    ends = length.add_mutually_exclusive_group()
+    ends.add_argument(
+        "--seconds", type=float, default=20.0, metavar="S", help="for each workload (default: %(default)g)"
+    )
+    ends.add_argument("--items", type=int, metavar="N", help="measure at least N items of each workload instead")
+    length.add_argument(
+        "--warmup",
+        type=int,
+        default=16,
+        metavar="N",
+        help="items that come first, twice, and are not counted; nor are a stream's first N (default: %(default)s)",
+    )
+
+    model = command.add_argument_group("how")
+    source = model.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", help="local directory or hub id")
+    source.add_argument("--demo", action="store_true", help="use the demo's toy checkpoint")
+    model.add_argument("--task", default="retrieval", choices=get_args(Task), help="default: %(default)s")
+    model.add_argument(
+        "--peak-tflops",
+        type=float,
+        metavar="X",
+        help="what the GPUs can do together, for the share of the paper limit (default: measured on one GPU in "
+        "bfloat16; unknown on a CPU)",
+    )
+    _add_engine_option(model)
+
+    output = command.add_argument_group("where to")
+    output.add_argument("--json", type=Path, metavar="FILE", help="write all figures, versions and options as well")
+    output.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
 
 
 def _add_engine_option(group: argparse._ArgumentGroup) -> None:
