@@ -61,7 +61,9 @@ class Budget:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.cancelled():
+                self._admit()  # those behind it may fit
+            else:
                 self._give_back(amount)
             raise
 

@@ -271,10 +271,12 @@ class VLLMRuntime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.render_pool.close()
-        if self._llm is not None:
-            self._discard(self._llm)
-        self._loop.stop()
+        try:
+            await self.render_pool.close()
+            if self._llm is not None:
+                self._discard(self._llm)
+        finally:
+            self._loop.stop()
 
 
 def _settle(future: Future[T], task: asyncio.Task[T]) -> None:

@@ -96,6 +96,16 @@ def receive(end: socket.socket) -> Parcel | None:
     return Parcel(descriptors[0], struct.unpack(f"{len(header) // 8}Q", header))
 
 
+def is_closed(end: socket.socket) -> bool:
+    """Whether the other end is closed and all its messages are received. The socket must not block."""
+    try:
+        return not end.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:  # the other process was killed with messages unread
+        return True
+
+
 def receive_socket(end: socket.socket) -> socket.socket | None:
     """Wait for the next socket; ``None`` once the other end is closed."""
     _, descriptors = _received(end)
@@ -104,7 +114,7 @@ def receive_socket(end: socket.socket) -> socket.socket | None:
 
 def _received(end: socket.socket) -> tuple[bytes, list[int]]:
     try:
-        header, descriptors, _, _ = socket.recv_fds(end, 8 * _MOST_PARTS, 1)
+        header, descriptors, _, _ = socket.recv_fds(end, 8 * _MOST_PARTS, 1, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:  # the other process was killed with messages unread
         return b"", []
     return header, descriptors

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import subprocess
-import sys
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.errors import EngineError, JinaVLLMError
+from jina_vllm_integrations.errors import EngineError
 from jina_vllm_integrations.rendering import channel
+from jina_vllm_integrations.rendering.jobs import Job
+from jina_vllm_integrations.rendering.launching import end, kill, launch
+from jina_vllm_integrations.rendering.listening import hang_up, listen, send, send_object
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    import subprocess
+    from collections.abc import Generator, Mapping, Sequence
 
     from jina_vllm_integrations.images import ImageHandle
 
@@ -32,7 +33,6 @@ _HANDFUL = 8
 # One image in work and one at hand, so that a worker never waits for the event loop.
 _JOBS_A_WORKER = 2
 _TRIES = 2
-_SECONDS_TO_END = 10.0
 
 _REMEDY = "Lower InProcessEngine's render_processes; 0 renders in threads of this process."
 _DEADLY = (
@@ -44,18 +44,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class _Job:
-    label: str
-    parcel: channel.Parcel
-    answer: asyncio.Future[dict[str, Any]]
-    tries: int = 0
-
-
-@dataclass(eq=False)
 class _Worker:
     end: socket.socket
     pid: int | None = None
-    jobs: deque[_Job] = field(default_factory=deque)
+    jobs: deque[Job] = field(default_factory=deque)
 
 
 class RenderPool:
@@ -75,9 +67,10 @@ class RenderPool:
         self._server: socket.socket | None = None
         self._loaded = False
         self._failed = False
+        self._fruitful = False  # whether a worker of this fork server lived
         self._settled = asyncio.Event()
         self._workers: list[_Worker] = []
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[Job] = deque()
 
     @contextmanager
     def expecting(self, token_ids: Sequence[int]) -> Generator[None]:
@@ -130,42 +123,45 @@ class RenderPool:
             ImageError: The image cannot be decoded, as `ImageHandle.load`.
             EngineError: vLLM cannot render it, or two processes died over it.
         """
-        parcel = await asyncio.to_thread(_packed, image, token_ids)
-        job = _Job(image.label, parcel, asyncio.get_running_loop().create_future())
+        job = await Job.of(image, token_ids)
         try:
             self._waiting.append(job)
             self._hand_out()
+            self._turn_away()
             return await job.answer
         finally:
-            os.close(parcel.descriptor)
+            job.close()
 
     async def close(self) -> None:
         """End all processes. Nobody may be waiting."""
         for worker in self._workers:
-            _hang_up(worker.end)
+            hang_up(worker.end)
         self._workers.clear()
+        is_importing = not self._loaded
         self._hang_up_server()
-        if self._process is not None:
-            await asyncio.to_thread(_end, self._process)
+        if self._process is not None:  # blocks: at the interpreter's exit there are no threads to wait in
+            (kill if is_importing else end)(self._process)
 
     @property
     def _up(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.pid is not None]
 
     def _start_server(self) -> None:
-        self._server, theirs = channel.connection()
+        if self._process is not None:  # the last one's channel is closed
+            kill(self._process)
+        self._fruitful = False
+        ours, theirs = channel.connection()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "jina_vllm_integrations.rendering.fork_server", str(theirs.fileno())],
-                env=_environment(),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the caller, who hangs up
-            )
-        parcel = channel.pack((self._options, self._token_ids))
-        _send(self._server, parcel)
-        os.close(parcel.descriptor)
-        _listen(self._server, self._add_workers, self._lose_server)
+            try:
+                self._process = launch(theirs)
+            except OSError as error:
+                logger.error("%s", error)  # noqa: TRY400 - how it came to be started is of no interest
+                ours.close()
+                self._give_up()
+                return
+        self._server = ours
+        send_object(ours, (self._options, self._token_ids))
+        listen(ours, self._add_workers, self._lose_server)
 
     def _add_workers(self, _server_pid: int) -> None:
         self._loaded = True
@@ -183,15 +179,16 @@ class RenderPool:
                 return
         worker = _Worker(ours)
         self._workers.append(worker)
-        _listen(ours, lambda message: self._take(worker, message), lambda: self._lose(worker))
+        listen(ours, lambda message: self._take(worker, message), lambda: self._lose(worker))
 
     def _take(self, worker: _Worker, message: Any) -> None:
         """Take what a worker sent: first its process id, then answers in the order of its jobs."""
         if worker.pid is None:
             worker.pid = message
+            self._fruitful = True
             self._settled.set()
         else:
-            _settle(worker.jobs.popleft(), message)
+            worker.jobs.popleft().settle(message)
         self._hand_out()
 
     def _hand_out(self) -> None:
@@ -202,7 +199,7 @@ class RenderPool:
             job = self._waiting.popleft()
             if not job.answer.done():
                 worker.jobs.append(job)
-                _send(worker.end, job.parcel)
+                send(worker.end, job.parcel)
 
     def _lose(self, worker: _Worker) -> None:
         """Replace a worker that died. Others do what it had; the job that it died over gets one more try."""
@@ -211,106 +208,58 @@ class RenderPool:
             worker.jobs[0].tries += 1
             if worker.jobs[0].tries == _TRIES:
                 job = worker.jobs.popleft()
-                _settle(job, EngineError(_DEADLY.format(job.label)))
+                job.settle(EngineError(_DEADLY.format(job.label)))
         self._waiting.extendleft(reversed(worker.jobs))
         if worker.pid is None:
-            self._hang_up_server()  # it forks, and its forks do not live: another one may do better
-            self._give_up()
+            assert self._server is not None
+            # Where the fork server died, `_lose_server` deals with it, whose end may be heard after those of its forks.
+            if not channel.is_closed(self._server):
+                self._hang_up_server()  # it forks, and its forks do not live
+                self._give_up()
             return
         logger.warning("render process %d died; starting another", worker.pid)
-        if self._server is None:
+        if self._server is None and not self._failed:
             self._start_server()
         elif self._loaded:
             self._add_worker()
         self._hand_out()
+        self._turn_away()
 
     def _lose_server(self) -> None:
         """Go on with the workers that are there; without any, start again."""
-        loaded = self._loaded
-        self._server, self._loaded = None, False
-        if not loaded:
+        self._forget_server()
+        if not self._fruitful:
             self._give_up()
         elif not self._workers:
             self._start_server()
 
     def _hang_up_server(self) -> None:
         if self._server is not None:
-            _hang_up(self._server)
+            hang_up(self._server)
+        self._forget_server()
+
+    def _forget_server(self) -> None:
         self._server, self._loaded = None, False
+        for worker in self._workers:
+            if worker.pid is None:  # not forked yet, or not heard of
+                hang_up(worker.end)
+        self._workers = self._up
 
     def _give_up(self) -> None:
         """Render no more than the workers do that are there."""
-        self._failed = True
+        if not self._failed:
+            logger.error("render processes do not start, so pages wait for one thread; stderr says why. %s", _REMEDY)
+        self._failed, self._fruitful = True, False
         self._settled.set()
-        logger.error("render processes do not start, so pages wait for one thread; stderr says why. %s", _REMEDY)
-        if not self._workers:
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Let nobody wait for processes that will not come."""
+        if self._failed and not self._workers:
             while self._waiting:
-                _settle(self._waiting.popleft(), EngineError(f"the render processes ended. {_REMEDY}"))
+                self._waiting.popleft().settle(EngineError(f"the render processes ended. {_REMEDY}"))
 
 
 def processes_by_default() -> int:
     """How many render processes suit this machine: most of its cores, where there are any to spare."""
     return max(0, min(_MOST_BY_DEFAULT, len(os.sched_getaffinity(0)) - _CORES_OF_THE_ENGINE))
-
-
-def _packed(image: ImageHandle, token_ids: Sequence[int]) -> channel.Parcel:
-    """Pack a job. A path is read there; a caller's PIL image, which may change, is decoded here."""
-    if not isinstance(image.origin, Path):
-        image = image.pinned()
-    return channel.pack((image, list(token_ids)))
-
-
-def _settle(job: _Job, message: Any) -> None:
-    if job.answer.done():
-        return  # cancelled meanwhile
-    if isinstance(message, JinaVLLMError):
-        job.answer.set_exception(message)
-    else:
-        job.answer.set_result(message)
-
-
-def _listen(end: socket.socket, on_message: Callable[[Any], None], on_end: Callable[[], None]) -> None:
-    end.settimeout(0)
-
-    def read() -> None:
-        try:
-            while (parcel := channel.receive(end)) is not None:
-                on_message(channel.unpack(parcel))
-        except BlockingIOError:
-            return
-        _hang_up(end)
-        on_end()
-
-    asyncio.get_running_loop().add_reader(end, read)
-
-
-def _hang_up(end: socket.socket) -> None:
-    asyncio.get_running_loop().remove_reader(end)
-    end.close()
-
-
-def _send(end: socket.socket, parcel: channel.Parcel) -> None:
-    try:
-        channel.send(end, parcel)
-    except (BrokenPipeError, ConnectionResetError):
-        return  # it died, which the reader of its channel hears, too, and deals with
-
-
-def _environment() -> dict[str, str]:
-    """One thread each, the packages that this process finds, and vLLM's log only where it says something new."""
-    return {
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a fork server whose channel was closed: it ends its workers first."""
-    try:
-        process.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:  # still importing
-        process.kill()
-        process.wait()

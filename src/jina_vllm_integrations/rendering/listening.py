@@ -1,0 +1,51 @@
+"""Channels beside an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from jina_vllm_integrations.rendering import channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def listen(end: socket.socket, on_message: Callable[[Any], None], on_end: Callable[[], None]) -> None:
+    """Call back for each object that comes, and once when the other end is closed; then this one is, too."""
+    end.settimeout(0)
+
+    def read() -> None:
+        try:
+            while (parcel := channel.receive(end)) is not None:
+                on_message(channel.unpack(parcel))
+        except BlockingIOError:
+            return
+        hang_up(end)
+        on_end()
+
+    asyncio.get_running_loop().add_reader(end, read)
+
+
+def hang_up(end: socket.socket) -> None:
+    """Close an end that is listened to. Nothing is called back any more."""
+    asyncio.get_running_loop().remove_reader(end)
+    end.shutdown(socket.SHUT_RDWR)  # closing would not be enough where this process has forks, which hold it, too
+    end.close()
+
+
+def send(end: socket.socket, parcel: channel.Parcel) -> None:
+    """Send a parcel, to nobody where the other end is closed: that is heard by who listens."""
+    try:
+        channel.send(end, parcel)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def send_object(end: socket.socket, value: object) -> None:
+    """Pack an object and send it, likewise."""
+    parcel = channel.pack(value)
+    send(end, parcel)
+    os.close(parcel.descriptor)
