@@ -463,7 +463,7 @@ def test_the_doctor_tells_problems_by_its_status(monkeypatch, capsys, tmp_path):
     assert err == ""
 
 
-@pytest.mark.parametrize("arguments", [[], ["demo"], ["embed"], ["explain"], ["doctor"]])
+@pytest.mark.parametrize("arguments", [[], ["demo"], ["embed"], ["explain"], ["bench"], ["doctor"]])
 def test_help(monkeypatch, capsys, arguments):
     """Every command explains itself and its options within a terminal's width."""
     monkeypatch.setenv("COLUMNS", "80")

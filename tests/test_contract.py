@@ -396,3 +396,25 @@ def test_closing_an_engine_that_never_started_is_fine(make_engine):
     engine.close()
     with pytest.raises(EngineClosedError):
         JinaEncoder(engine, task="retrieval").embed(["a"], role="query")
+
+
+def test_warming_up_leaves_an_engine_that_serves(encoder):
+    """Both ways to warm up return once a text and a page were computed, and may be called again."""
+    assert encoder.warmup() is None
+    assert asyncio.run(encoder.awarmup()) is None
+    assert encoder.embed(["a"], role="query").shape == (1, encoder.dimensions)
+
+
+def test_an_engine_for_short_texts_warms_up():
+    """Where no image fits, only a text is computed."""
+    JinaEncoder(FakeEngine(max_tokens=64), task="retrieval").warmup()
+
+
+def test_a_closed_engine_does_not_warm_up(make_engine):
+    """It says that it was closed, and starts nothing."""
+    with make_engine() as engine:
+        encoder = JinaEncoder(engine, task="retrieval")
+    with pytest.raises(EngineClosedError, match=r"closed\. Make another one"):
+        encoder.warmup()
+    with pytest.raises(EngineClosedError, match=r"closed\. Make another one"):
+        asyncio.run(encoder.awarmup())

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from conftest import ENGINE_OPTIONS
 from jina_vllm_integrations import (
@@ -61,6 +62,26 @@ def test_the_longest_prompt_is_a_number(checkpoint, length):
     """Texts are checked against max_model_len before vLLM starts, so it must be known."""
     with pytest.raises(OptionError, match="max_model_len must be a positive whole number, got"):
         InProcessEngine(checkpoint, max_model_len=length)
+
+
+@pytest.mark.parametrize("count", [0, -2, "2", True, 1.0, None])
+def test_the_number_of_gpus_is_a_whole_number(checkpoint, count):
+    """There is at least one."""
+    with pytest.raises(OptionError, match=rf"data_parallel must be a whole number from 1, got {count!r}\."):
+        InProcessEngine(checkpoint, data_parallel=count)
+
+
+def test_data_parallelism_has_a_name_of_its_own(checkpoint):
+    """VLLM's own option would leave the queue sized for one GPU."""
+    with pytest.raises(OptionError, match=r"data_parallel_size: write InProcessEngine\(\.\.\., data_parallel=N\)"):
+        InProcessEngine(checkpoint, data_parallel_size=2)
+
+
+@pytest.mark.parametrize("count", [-1, "2", True, 1.5])
+def test_the_number_of_render_processes_is_a_whole_number(checkpoint, count):
+    """None at all is fine: images are then rendered here."""
+    with pytest.raises(OptionError, match=rf"render_processes must be a whole number from 0, got {count!r}\."):
+        InProcessEngine(checkpoint, render_processes=count)
 
 
 def test_without_vllm_the_error_names_the_extra(checkpoint, monkeypatch):
@@ -179,8 +200,9 @@ def test_a_killed_engine_wakes_its_callers_and_the_next_call_starts_another(chec
     before = vllm_processes()
     with InProcessEngine(checkpoint, **{**ENGINE_OPTIONS, "max_num_seqs": 8}) as engine:
         encoder = encoder_of(engine)
-        vectors = encoder.embed(["before"], role="query")
+        encoder.warmup()
         (victim,) = vllm_processes() - before
+        vectors = encoder.embed(["before"], role="query")
         streaming = threading.Barrier(3, timeout=60)
 
         def consume():
@@ -201,6 +223,31 @@ def test_a_killed_engine_wakes_its_callers_and_the_next_call_starts_another(chec
         assert others.shape == (1, vllm_engine.checkpoint.hidden_size)
         np.testing.assert_allclose(encoder.embed(["before"], role="query"), vectors, atol=1e-6)
         assert victim not in vllm_processes()
+    assert vllm_processes() == before
+
+
+def test_two_engines_of_one_caller(checkpoint, vllm_engine):
+    """With data_parallel=2 two processes compute what one does; the death of either is told, and none is left over."""
+    items = [f"text {n} " * (n % 5 + 1) for n in range(40)]
+    items[7:7] = [Image.effect_noise((200 + 20 * n, 120), 60).convert("RGB") for n in range(6)]
+    before = vllm_processes()
+    with InProcessEngine(checkpoint, data_parallel=2, **ENGINE_OPTIONS) as engine:
+        encoder = encoder_of(engine)
+        encoder.warmup()
+        ours = {pid: psutil.Process(pid) for pid in vllm_processes() - before}
+        names = {process.cmdline()[0].strip(): process for process in ours.values()}
+        assert sorted(names) == ["VLLM::EngineCore_DP0", "VLLM::EngineCore_DP1"]
+        vectors = encoder.embed(items, role="document")
+        expected = encoder_of(vllm_engine).embed(items, role="document")
+        np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-6)
+        stream = encoder.stream(itertools.repeat("endless"), role="query")
+        next(stream)
+        names["VLLM::EngineCore_DP1"].kill()
+        with pytest.raises(EngineDiedError, match=r"The next call starts another"):
+            for _ in stream:
+                pass
+    # vLLM itself ends the other one, in a thread of its own.
+    assert not psutil.wait_procs(list(ours.values()), timeout=60)[1]
     assert vllm_processes() == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -75,3 +76,25 @@ def test_chunks_of_several_prompts_are_kept_apart(projectors):
     buffer.zero_()
     torch.testing.assert_close(last, alone)
     assert not any(state.hidden_states_cache for state in kept)
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_a_mixed_batch_gives_each_request_what_it_gets_alone(projectors, shift):
+    """Dense vectors are scaled together; outputs, sizes and dtypes still come out each in its place."""
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    options = [
+        {"output": output, "dimensions": dimensions, "wire_dtype": dtype, "task": task}
+        for output, dimensions, (dtype, task) in itertools.product(
+            ("dense", "tokens", "both"), (None, 4, 2), (("float32", "retrieval"), ("float16", "code"))
+        )
+    ]
+    options = options[shift::3] + options[:shift] * 2
+    ids = [[1] * (n % 4 + 1) + ([START, 3, 3, END, 5] if n % 2 else []) for n in range(len(options))]
+    states = [torch.randn(len(row), HIDDEN) for row in ids]
+    requests = [(each, row, len(row), len(row)) for each, row in zip(options, ids, strict=True)]
+    together = pooled(pooler, torch.cat(states), *((PoolingStates(), *request) for request in requests))
+    for asked, found, rows, request in zip(options, together, states, requests, strict=True):
+        (alone,) = pooled(pooler, rows, (PoolingStates(), *request))
+        half = asked["wire_dtype"] == "float16"
+        assert found.dtype == alone.dtype == (torch.float16 if half else torch.float32)
+        torch.testing.assert_close(found, alone, rtol=0, atol=1e-3 if half else 1e-6)

@@ -35,5 +35,5 @@ def test_snippet(snippet, vllm_engine, checkpoint, workplace):
 
 def test_there_are_snippets():
     """The README still has its snippets, and the first one makes an engine."""
-    assert len(SNIPPETS) == 9
+    assert len(SNIPPETS) == 10
     assert ENGINE.search(SNIPPETS[0])

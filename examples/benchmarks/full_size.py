@@ -25,12 +25,20 @@ VISION_CONFIG = {
     "fullatt_block_indexes": [7, 15, 23, 31],
 }
 CHECKPOINT = Path(tempfile.gettempdir()) / "random-jina-embeddings-v4"
+VISION_CHECKPOINT = Path(tempfile.gettempdir()) / "random-jina-embeddings-v4-vision"
 
 
 def written(checkpoint: str | Path = CHECKPOINT) -> str:
     """Write the checkpoint unless it is there, in a process of its own, which gives the GPU's memory back."""
     if not Path(checkpoint).is_dir():
         subprocess.run([sys.executable, __file__, str(checkpoint)], check=True)
+    return str(checkpoint)
+
+
+def vision_written(checkpoint: Path = VISION_CHECKPOINT) -> str:
+    """Write the vision encoder alone in its full size, before a language model of two small layers, on the CPU."""
+    if not checkpoint.is_dir():
+        write_random_checkpoint(checkpoint, vision_config=VISION_CONFIG, dtype="bfloat16")
     return str(checkpoint)
 
 

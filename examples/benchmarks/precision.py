@@ -1,7 +1,8 @@
-"""How far the vectors of a full-size model are from those of transformers in float32, by how they are computed.
+"""How far vectors are from those of transformers in float32, by how they are computed.
 
-The geometry of jina-embeddings-v4 with random bfloat16 weights of unit gain; texts of 64 and 512 tokens, and pages.
-Padding and fp8 change vectors by rounding only: what they add is to be seen beside what bfloat16 itself costs.
+On a GPU the geometry of jina-embeddings-v4 with random bfloat16 weights of unit gain, texts of 64 and 512 tokens, and
+pages; without one (``--size vision``) its vision encoder before a small language model, and small pictures. Padding and
+fp8 change vectors by rounding only: what they add is to be seen beside what bfloat16 itself costs.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import full_size
 import numpy as np
 import page_files
+from device import device
+from PIL import Image
 from random_items import texts
 from recording import record
 
@@ -30,10 +34,20 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "fp8": {"quantization": "fp8"},
 }
 SAMPLE = 24
+SMALL_SAMPLE = 8
+SMALL_MACHINE = {
+    "dtype": "bfloat16",
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 256 * 2**20,
+    "max_model_len": 2048,
+    "render_processes": 0,
+}
 
 
-def items() -> dict[str, list[Any]]:
+def items(size: str) -> dict[str, list[Any]]:
     """Return the items of each kind; pages as the contents of files."""
+    if size == "vision":
+        return {"pictures of 100 cells": [small_picture(path) for path in page_files.written(SMALL_SAMPLE)]}
     return {
         "texts of 64 tokens": texts(SAMPLE, 64, 0),
         "texts of 512 tokens": texts(SAMPLE, 512, 1),
@@ -41,59 +55,75 @@ def items() -> dict[str, list[Any]]:
     }
 
 
-def by_transformers(dtype: str) -> dict[str, np.ndarray]:
+def small_picture(path: Path) -> bytes:
+    """Return a page in the size of ten by ten cells."""
+    file = BytesIO()
+    Image.open(path).resize((280, 280)).save(file, "PNG")
+    return file.getvalue()
+
+
+def by_transformers(checkpoint: str, dtype: str, work: dict[str, list[Any]]) -> dict[str, np.ndarray]:
     """Compute one item at a time."""
     import torch
     from plain_transformers import PlainTransformers
 
     torch.backends.cuda.matmul.allow_tf32 = False
-    model = PlainTransformers(str(full_size.CHECKPOINT), dtype=dtype)
-    return {kind: model.embed(of_kind, batch_size=1) for kind, of_kind in items().items()}
+    model = PlainTransformers(checkpoint, dtype=dtype)
+    return {kind: model.embed(of_kind, batch_size=1) for kind, of_kind in work.items()}
 
 
-def by_vllm(options: dict[str, Any]) -> dict[str, np.ndarray]:
+def by_vllm(checkpoint: str, options: dict[str, Any], work: dict[str, list[Any]]) -> dict[str, np.ndarray]:
     """Compute in vLLM's batches."""
     from jina_vllm_integrations import InProcessEngine, JinaEncoder
 
-    with InProcessEngine(full_size.CHECKPOINT, **OPTIONS, **options) as engine:
+    with InProcessEngine(checkpoint, **options) as engine:
         encoder = JinaEncoder(engine, task="retrieval")
-        return {kind: encoder.embed(of_kind, role="document") for kind, of_kind in items().items()}
+        return {kind: encoder.embed(of_kind, role="document") for kind, of_kind in work.items()}
 
 
-def compute(way: str) -> dict[str, np.ndarray]:
+def compute(way: str, size: str) -> dict[str, np.ndarray]:
     """Compute the vectors of one way in this process."""
-    options = WAYS[way]
-    return by_transformers(way.split(", ")[1]) if options is None else by_vllm(options)
+    checkpoint = full_size.written() if size == "full" else full_size.vision_written()
+    if WAYS[way] is None:
+        return by_transformers(checkpoint, way.split(", ")[1], items(size))
+    return by_vllm(checkpoint, {**(OPTIONS if size == "full" else SMALL_MACHINE), **WAYS[way]}, items(size))
 
 
 def main() -> None:
-    """Compute all ways at once, each in a process of its own, and record the distances."""
+    """Compute each way in a process of its own, on a GPU all at once, and record the distances."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--size", choices=["full", "vision"], default="full" if device() == "cuda" else "vision")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        np.savez(options.out, **compute(options.way))
+        np.savez(options.out, **compute(options.way, options.size))
         return
-    full_size.written()
-    page_files.written(SAMPLE)
+    items(options.size)  # made once, before they are read at once
     with tempfile.TemporaryDirectory() as scratch:
         files = {way: Path(scratch) / f"{number}.npz" for number, way in enumerate(options.ways)}
-        running = [
-            subprocess.Popen([sys.executable, __file__, "--way", way, "--out", str(file)])
-            for way, file in files.items()
-        ]
-        failed = [way for way, process in zip(files, running, strict=True) if process.wait()]
+        failed = [way for way, returned in zip(files, run(files, options.size), strict=True) if returned]
         vectors = {way: dict(np.load(file)) for way, file in files.items() if way not in failed}
     reference = vectors[options.ways[0]]
     figures = {
-        "items_of_each_kind": SAMPLE,
+        "size": options.size,
+        "items_of_each_kind": {kind: len(of_kind) for kind, of_kind in items(options.size).items()},
         "failed": failed,
         "cosine_with": options.ways[0],
         "cosines": {name: cosines(theirs, reference) for name, theirs in vectors.items()},
     }
-    record("precision", figures)
+    record(f"precision_{options.size}", figures)
+
+
+def run(files: dict[str, Path], size: str) -> list[int]:
+    """Run each way, and return how it ended."""
+    commands = [
+        [sys.executable, __file__, "--size", size, "--way", way, "--out", str(file)] for way, file in files.items()
+    ]
+    if size == "vision":  # two cores
+        return [subprocess.run(command, check=False).returncode for command in commands]
+    return [process.wait() for process in [subprocess.Popen(command) for command in commands]]
 
 
 def cosines(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
 
-from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.errors import ImageSizeError, OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.in_flight import in_order, in_order_async
 from jina_vllm_integrations.options import check_choice
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.checkpoints import Checkpoint
 
-# As in a scan of 150 dpi: larger than what a processor takes, so it is shrunk to the most tokens.
-_SIDE_OF_A_LARGE_IMAGE = 1240
+# In pixels: ten by ten cells.
+_SMALL_IMAGE = (280, 280)
 _TEXTS_OF_AN_IMAGE = 4
 
 
@@ -134,14 +134,16 @@ class JinaEncoder:
     def warmup(self) -> None:
         """Start the engine, and pay now what the first calls would: loading, compiling, render processes.
 
-        Computes a text and a blank image of the largest size. What a GPU compiles is kept on disk, in
-        ``~/.cache/vllm``, and the next start finds it.
+        Computes a text and a small blank image; the image is left out where no image of its size is taken. What a GPU
+        compiles is kept on disk, in ``~/.cache/vllm``, and the next start finds it.
 
         Raises:
             EngineError: The engine did not start, was closed or died.
         """
-        blank = Image.new("RGB", (_SIDE_OF_A_LARGE_IMAGE, _SIDE_OF_A_LARGE_IMAGE), "white")
-        self.engine.warm_up(self.requests(["warm-up", blank], role="document", output="dense"))
+        requests = self.requests(["warm-up"], role="document", output="dense")
+        with suppress(ImageSizeError):
+            requests += self.requests([Image.new("RGB", _SMALL_IMAGE, "white")], role="document", output="dense")
+        self.engine.warm_up(requests)
 
     async def awarmup(self) -> None:
         """Do as `warmup`, without blocking the event loop."""

@@ -181,7 +181,7 @@ def model_config(
     vision_config = {
         "depth": 2,
         "hidden_size": 64,
-        "intermediate_size": 128,
+        "intermediate_size": 100,  # no multiple of 64, like the real one: the plugin pads it
         "num_heads": 2,
         "in_chans": 3,
         "out_hidden_size": hidden_size,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from jina_vllm_integrations.cli.model_choice import open_engine
 from jina_vllm_integrations.cli.output import note, say
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.options import check_new_files
@@ -12,8 +12,6 @@ from jina_vllm_integrations.options import check_new_files
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
-
-    from jina_vllm_integrations.engines.in_process import InProcessEngine
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -26,7 +24,7 @@ def explain(options: argparse.Namespace) -> int:
     _check_output(options.output, overwrite=options.overwrite)
     Lettering(options.font)  # raises before vLLM starts
     image = _image(options)
-    with _engine(options) as engine:
+    with open_engine(options) as engine:
         encoder = JinaEncoder(engine, task=options.task)
         encoder.check([options.query], role="query")
         encoder.check([image], role="document")
@@ -52,15 +50,3 @@ def _image(options: argparse.Namespace) -> Path:
     from jina_vllm_integrations.demo import demo_corpus
 
     return next((document.path for document in demo_corpus().documents if document.name == str(image)), image)
-
-
-def _engine(options: argparse.Namespace) -> InProcessEngine:
-    if not options.demo:
-        from jina_vllm_integrations.engines.in_process import InProcessEngine
-
-        return InProcessEngine(options.model, **dict(options.engine_option))
-    # As in the command ``demo``: vLLM starts in half the time.
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    from jina_vllm_integrations.demo import demo_engine
-
-    return demo_engine(**dict(options.engine_option))
