@@ -456,6 +456,42 @@ def test_an_image_that_comes_as_the_last_process_goes_does_not_wait_for_ever(stu
     asyncio.run(scenario())
 
 
+def test_an_answer_that_is_lost_is_rendered_again(stub_server, monkeypatch, caplog):
+    """White box: without memory or descriptors to receive one, those after it are not taken for it."""
+    unpack, refused = channel.unpack, iter([False] * 7 + [True])
+
+    def unpack_but_once(parcel):
+        if next(refused, False):
+            os.close(parcel.descriptor)
+            raise OSError(24, "Too many open files")
+        return unpack(parcel)
+
+    async def scenario():
+        async with running() as pool:
+            monkeypatch.setattr(channel, "unpack", unpack_but_once)
+            answers = await all_rendered(pool, numbered(30))
+            await until(lambda: len(pool.pids) == 2)
+        assert [number(answer) for answer in answers] == list(range(30))
+
+    asyncio.run(scenario())
+    assert "a message of a render process was lost" in caplog.text
+
+
+def test_a_relative_path_is_read_where_the_caller_was(stub_server, monkeypatch, tmp_path):
+    """The processes stay in the folder that they were started in; the caller may change its own."""
+    (tmp_path / "there").mkdir()
+
+    async def scenario():
+        async with running() as pool:
+            monkeypatch.chdir(tmp_path / "there")
+            for index in range(3):
+                Image.new("RGB", (8, 8), (0, 0, 1 + index)).save(f"{index}.png")
+            answers = await all_rendered(pool, [inspect(Path(f"{index}.png")) for index in range(3)])
+        assert [number(answer) for answer in answers] == [0, 1, 2]
+
+    asyncio.run(scenario())
+
+
 def test_cancelled_images_leave_nothing_and_harm_nobody(stub_server):
     """Whether they wait or are in work: the others are right, and no descriptor stays open."""
 

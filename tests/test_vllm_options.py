@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import field, make_dataclass
 from types import SimpleNamespace
 
@@ -21,15 +22,16 @@ def facts(checkpoint):
 def options_of(facts):
     """Return a maker of the options that vLLM is started with."""
 
-    def options_of(*, pooling="engine", data_parallel=1, **options):
-        return full_options(facts, options, max_model_len=2048, pooling=pooling, data_parallel=data_parallel)
+    def options_of(*, pooling="engine", data_parallel=1, max_model_len=2048, **options):
+        return full_options(facts, options, max_model_len=max_model_len, pooling=pooling, data_parallel=data_parallel)
 
     return options_of
 
 
 @pytest.fixture
 def on_cuda(monkeypatch):
-    """Let vLLM believe that there is a GPU."""
+    """Let vLLM believe that there is a GPU, once it is imported."""
+    importlib.import_module("vllm.engine.arg_utils")
     monkeypatch.setattr("vllm.platforms.current_platform", SimpleNamespace(is_cuda=lambda: True))
 
 
@@ -61,9 +63,31 @@ def test_who_asks_for_eager_gets_it(options_of):
 @pytest.mark.usefixtures("on_cuda")
 def test_the_callers_options_replace_the_defaults(options_of):
     """On a GPU as anywhere else."""
-    own = {"async_scheduling": False, "compilation_config": {"mode": 0}, "max_num_seqs": 7, "mm_processor_cache_gb": 1}
+    compilation = {"compile_mm_encoder": False, "mode": 0}
+    own = {"async_scheduling": False, "compilation_config": compilation, "max_num_seqs": 7, "mm_processor_cache_gb": 1}
     options = options_of(**own)
     assert {name: options[name] for name in own} == own
+
+
+@pytest.mark.usefixtures("on_cuda")
+def test_the_vision_encoder_is_compiled_beside_what_the_caller_chose(options_of):
+    """Another choice about compilation does not turn it off; one in another form is passed on as it is."""
+    options = options_of(compilation_config={"cudagraph_capture_sizes": [8]})
+    assert options["compilation_config"] == {"compile_mm_encoder": True, "cudagraph_capture_sizes": [8]}
+    assert options_of(compilation_config=3)["compilation_config"] == 3
+
+
+@pytest.mark.usefixtures("on_cuda")
+def test_executors_that_refuse_asynchronous_scheduling_are_not_asked_for_it(options_of):
+    """Ray's would not start."""
+    assert "async_scheduling" not in options_of(distributed_executor_backend="ray")
+    assert options_of(distributed_executor_backend="mp")["async_scheduling"] is True
+
+
+def test_without_chunks_a_batch_takes_the_longest_prompt(options_of):
+    """VLLM refuses smaller batches."""
+    assert options_of(enable_chunked_prefill=False, max_model_len=30000)["max_num_batched_tokens"] == 30000
+    assert options_of(max_model_len=30000)["max_num_batched_tokens"] == 8192
 
 
 def test_a_cpu_is_left_to_vllm(options_of):

@@ -34,7 +34,7 @@ OPTIONS = {"max_model_len": 4096, "gpu_memory_utilization": 0.6}
 CHOICES: dict[str, dict[str, Any]] = {
     "defaults, bf16": {},
     "defaults, fp8": {"quantization": "fp8"},
-    "encoder not compiled": {"compilation_config": {}},
+    "encoder not compiled": {"compilation_config": {"compile_mm_encoder": False}},
     "encoder in CUDA graphs": {
         "compilation_config": {
             "compile_mm_encoder": True,

@@ -39,13 +39,14 @@ class Device:
     peak_source: Literal["given", "measured"] | None
 
 
-def find_device(peak_tflops: float | None = None) -> Device:
+def find_device(peak_tflops: float | None = None, *, gpus: int = 1) -> Device:
     """Return the device, and measure what it can do in bfloat16 unless that is given.
 
-    Call it before vLLM starts. The peak of one GPU is measured: where several compute, give that of all.
+    Call it before vLLM starts.
 
     Args:
-        peak_tflops: The peak, if it is known.
+        peak_tflops: The peak of all that compute together, if it is known.
+        gpus: How many GPUs compute, which are taken to be alike: one is measured.
 
     Raises:
         OptionError: There is a GPU, and its peak could not be measured.
@@ -53,7 +54,7 @@ def find_device(peak_tflops: float | None = None) -> Device:
     name = ", ".join(_nvidia_smi("name") or ["CPU"])
     source: Literal["given", "measured"] | None = "given" if peak_tflops else None
     if peak_tflops is None and name != "CPU":
-        peak_tflops, source = _peak_in_child(), "measured"
+        peak_tflops, source = gpus * _peak_in_child(), "measured"
     return Device(name=name, cores=os.cpu_count(), peak_tflops=peak_tflops, peak_source=source)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import shlex
 import sys
@@ -42,7 +43,7 @@ def bench(options: argparse.Namespace) -> int:
         encoder = JinaEncoder(engine, task=options.task)
         for workload in workloads:
             benchmarking.check(encoder, workload, conditions)
-        device = benchmarking.find_device(options.peak_tflops)
+        device = benchmarking.find_device(options.peak_tflops, gpus=_n_gpus(options))
         conditions = replace(conditions, peak_tflops=device.peak_tflops)
         say(f"{_described(device)}\n")
         measurements = _measured(encoder, workloads, conditions)
@@ -53,6 +54,11 @@ def bench(options: argparse.Namespace) -> int:
             {**_circumstances(options), **results, "measurements": [asdict(each) for each in measurements]},
         )
     return 0
+
+
+def _n_gpus(options: argparse.Namespace) -> int:
+    chosen = dict(options.engine_option)
+    return math.prod(chosen.get(name, 1) for name in ("data_parallel", "tensor_parallel_size"))
 
 
 def _workloads(options: argparse.Namespace) -> Sequence[Workload]:

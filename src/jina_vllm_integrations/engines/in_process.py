@@ -14,6 +14,7 @@ import asyncio
 import threading
 import time
 import weakref
+from concurrent.futures import CancelledError
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
@@ -46,12 +47,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from vllm import AsyncLLMEngine
 
-    from jina_vllm_integrations.images import ImageHandle
-
 WireDtype = Literal["float32", "float16"]
 
 # Seconds that a text may come later than an image and still be computed first. Images come by the hundred.
 _PATIENCE_OF_IMAGES = 2.0
+
+# So many small images count as one large one.
+_SMALL_IMAGES_A_PAGE = 8
 
 _request_ids = count()
 
@@ -174,15 +176,20 @@ class InProcessEngine(Closable):
 
     def warm_up(self, requests: Sequence[Request]) -> None:
         """Start vLLM and the render processes, and compute. See `jina_vllm_integrations.encoder.Engine`."""
+        images = [request for request in requests if isinstance(request.prompt, ImagePrompt)]
+        if self._options["limit_mm_per_prompt"].get("image") == 0:
+            requests, images = [request for request in requests if request not in images], []
         answers = self.submit(requests)
         with self._lock:
             runtime = self._open_runtime()
-            images = [request.prompt for request in requests if isinstance(request.prompt, ImagePrompt)]
-            pools = runtime.submit([partial(runtime.render_pool.started, image.token_ids) for image in images[:1]])
+            pools = runtime.submit([partial(runtime.render_pool.started, each.prompt.token_ids) for each in images[:1]])
         for answer in answers:
             answer.result()
         for pool in pools:
-            pool.result()
+            try:
+                pool.result()
+            except CancelledError:
+                raise self._closed_error() from None
 
     def close(self) -> None:
         """Stop. Waiting calls of this engine raise `EngineClosedError`; engines that share its vLLM go on."""
@@ -265,12 +272,12 @@ class InProcessEngine(Closable):
     async def _compute_image(self, runtime: VLLMRuntime, request: Request, llm: AsyncLLMEngine) -> Embedding:
         assert isinstance(request.prompt, ImagePrompt)
         image = request.prompt.image
-        async with runtime.admission.pixels.take(self._n_pixels(image)):
-            if image.size is None:  # a URL
-                image = await asyncio.to_thread(image.pinned)
-                assert image.size is not None
-            grid = self.checkpoint.grid.of(*image.size)
-            check_image_length(grid, request.prompt, self.max_tokens)
+        if image.size is None:  # a URL
+            image = await runtime.fetch(image)
+            assert image.size is not None
+        grid = self.checkpoint.grid.of(*image.size)
+        check_image_length(grid, request.prompt, self.max_tokens)
+        async with runtime.admission.pixels.take(self._n_pixels(grid)):
             prompt = await runtime.render(image, request.prompt.token_ids, llm)
             async with runtime.admission.image(len(prompt["prompt_token_ids"])):
                 return await self._encode(prompt, request, llm, grid=grid, patience=_PATIENCE_OF_IMAGES)
@@ -298,13 +305,12 @@ class InProcessEngine(Closable):
         data = output.outputs.data.float().numpy()
         return self._embedding(request, data, np.asarray(output.prompt_token_ids, dtype=np.int64), grid)
 
-    def _n_pixels(self, image: ImageHandle) -> int:
-        """Return how many pixels of an image the model will see, at most for one that is yet to be fetched."""
-        grid = self.checkpoint.grid
-        if image.size is None:
-            return grid.max_pixels
-        rows, columns = grid.of(*image.size)
-        return rows * columns * grid.cell**2
+    def _n_pixels(self, grid: tuple[int, int]) -> int:
+        """Return how many pixels an image counts. A small one costs more than those that it has."""
+        rows, columns = grid
+        return max(
+            rows * columns * self.checkpoint.grid.cell**2, self.checkpoint.grid.max_pixels // _SMALL_IMAGES_A_PAGE
+        )
 
     def _pooler_options(self, request: Request) -> dict[str, Any] | None:
         if self._pooling == "client":

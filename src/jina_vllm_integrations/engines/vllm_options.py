@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Pooling = Literal["engine", "client"]
 
+_BATCH_TOKENS = 8192
+
 # Not the caller's to choose: one pooling task an engine, every token's raw state, nothing read from a prefix cache.
 _OWN_OPTIONS = {"runner": "pooling", "enable_prefix_caching": False}
 _RESERVED = {"model", "pooler_config", "convert", *_OWN_OPTIONS}
@@ -88,11 +90,12 @@ def full_options(
         pooling: Where pooling runs.
         data_parallel: How many GPUs compute, each for itself.
     """
+    in_chunks = options.get("enable_chunked_prefill", True)
     return {
         "model": checkpoint.model,
         "max_model_len": max_model_len,
         "max_num_seqs": 256,
-        "max_num_batched_tokens": 8192,
+        "max_num_batched_tokens": max(_BATCH_TOKENS, 0 if in_chunks else max_model_len),
         "scheduling_policy": "priority",
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         # Pages seldom come twice: hashing and keeping their pixels would cost more than it saves.
@@ -100,24 +103,35 @@ def full_options(
         "disable_log_stats": True,
         **(adapter_options(checkpoint.adapters) if checkpoint.adapters else {}),
         **({"data_parallel_size": data_parallel} if data_parallel > 1 else {}),
-        **_accelerator_defaults(options),
+        **_cuda_defaults(options),
         **options,
+        **_compiled_encoder(options),
         **(_raw_pixels(options) if pooling == "engine" else {}),
         **_OWN_OPTIONS,
         "hf_overrides": {**options.get("hf_overrides", {}), **_model_class(checkpoint, pooling)},
     }
 
 
-def _accelerator_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+def _cuda_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what pays on a GPU."""
+    # vLLM's other executors refuse it.
+    if not _is_cuda() or options.get("distributed_executor_backend") not in {None, "mp", "uni"}:
+        return {}
+    return {"async_scheduling": True}
+
+
+def _compiled_encoder(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Compile the vision encoder, too, unless the caller compiles nothing or says otherwise."""
+    given = options.get("compilation_config", {})
+    if not _is_cuda() or options.get("enforce_eager") or not isinstance(given, Mapping):
+        return {}
+    return {"compilation_config": {"compile_mm_encoder": True, **given}}
+
+
+def _is_cuda() -> bool:
     from vllm.platforms import current_platform
 
-    if not current_platform.is_cuda():
-        return {}
-    defaults: dict[str, Any] = {"async_scheduling": True}
-    if not options.get("enforce_eager"):
-        defaults["compilation_config"] = {"compile_mm_encoder": True}
-    return defaults
+    return bool(current_platform.is_cuda())
 
 
 def _raw_pixels(options: Mapping[str, Any]) -> dict[str, Any]:

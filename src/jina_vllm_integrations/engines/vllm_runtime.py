@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.images import ImageHandle
 
 T = TypeVar("T")
+
+_DOWNLOADS = 16
 
 _DIED = "vLLM's process ended; its log says why. The next call starts another."
 
@@ -66,6 +68,7 @@ class VLLMRuntime:
         self._predecessor = predecessor
         self.admission = admission
         self.render_pool = RenderPool(options, render_processes)
+        self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="jina-vllm-download")
         self._users = 0
         self._llm: AsyncLLMEngine | None = None
         self._serving: set[asyncio.Task[Any]] = set()
@@ -170,6 +173,14 @@ class VLLMRuntime:
         finally:
             self._serving.discard(task)
 
+    async def fetch(self, image: ImageHandle) -> ImageHandle:
+        """Download an image, in threads of their own: slow hosts hold up nothing but each other.
+
+        Raises:
+            ImageError: As `ImageHandle.pinned`.
+        """
+        return await self._loop.run_in_executor(self._downloads, image.pinned)
+
     async def render(self, image: ImageHandle, token_ids: Sequence[int], llm: AsyncLLMEngine) -> dict[str, Any]:
         """Decode an image and render its prompt, in a process where these are up, and in a thread until then.
 
@@ -273,9 +284,9 @@ class VLLMRuntime:
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self.render_pool.close()
+        finally:
             if self._llm is not None:
                 self._discard(self._llm)
-        finally:
             self._loop.stop()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -63,9 +63,12 @@ class Job:
 
 def _packed(image: ImageHandle, token_ids: Sequence[int]) -> channel.Parcel:
     """Pack a job. A path is read there; a caller's PIL image, which may change, is decoded here."""
-    if not isinstance(image.origin, Path):
-        image = image.pinned()
-    return channel.pack((image, list(token_ids)))
+    match image.origin:
+        case Path() as path:  # the processes' working directory is another one, once the caller changes its own
+            portable = replace(image, origin=path.absolute())
+        case _:
+            portable = image.pinned()
+    return channel.pack((portable, list(token_ids)))
 
 
 def _drop(packing: asyncio.Future[channel.Parcel]) -> None:

@@ -16,19 +16,22 @@ _SECONDS_TO_END = 10.0
 def launch(end: socket.socket) -> subprocess.Popen[bytes]:
     """Start a fork server at one end of a channel.
 
+    It does not look for modules in the working directory, where anything may lie.
+
     Raises:
         OSError: The machine has no room for another process.
     """
     return subprocess.Popen(
-        [sys.executable, "-m", "jina_vllm_integrations.rendering.fork_server", str(end.fileno())],
+        [sys.executable, "-P", "-m", "jina_vllm_integrations.rendering.fork_server", str(end.fileno())],
         env=_environment(),
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
+        stdout=sys.__stderr__,  # a command's output is its own
         start_new_session=True,  # Ctrl-C is for the caller, who hangs up
     )
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def finish(process: subprocess.Popen[bytes]) -> None:
     """Wait for a fork server whose channel was closed: it ends its workers first."""
     try:
         process.wait(_SECONDS_TO_END)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,30 @@ from jina_vllm_integrations.rendering import channel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger(__name__)
+
 
 def listen(end: socket.socket, on_message: Callable[[Any], None], on_end: Callable[[], None]) -> None:
-    """Call back for each object that comes, and once when the other end is closed; then this one is, too."""
+    """Call back for each object that comes, and once when the other end is closed; then this one is, too.
+
+    A message that is lost, for want of memory or descriptors, ends the channel: what came after it would be taken for
+    it.
+    """
     end.settimeout(0)
 
     def read() -> None:
-        try:
-            while (parcel := channel.receive(end)) is not None:
-                on_message(channel.unpack(parcel))
-        except BlockingIOError:
-            return
+        while True:
+            try:
+                parcel = channel.receive(end)
+                message = None if parcel is None else channel.unpack(parcel)
+            except BlockingIOError:
+                return
+            except Exception:
+                logger.exception("a message of a render process was lost")
+                break
+            if parcel is None:
+                break
+            on_message(message)
         hang_up(end)
         on_end()
 
@@ -37,11 +51,11 @@ def hang_up(end: socket.socket) -> None:
 
 
 def send(end: socket.socket, parcel: channel.Parcel) -> None:
-    """Send a parcel, to nobody where the other end is closed: that is heard by who listens."""
+    """Send a parcel. Where that fails the channel is at its end, which is heard by who listens."""
     try:
         channel.send(end, parcel)
-    except (BrokenPipeError, ConnectionResetError):
-        return
+    except OSError:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def send_object(end: socket.socket, value: object) -> None:

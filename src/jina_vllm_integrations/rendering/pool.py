@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jina_vllm_integrations.errors import EngineError
 from jina_vllm_integrations.rendering import channel
 from jina_vllm_integrations.rendering.jobs import Job
-from jina_vllm_integrations.rendering.launching import end, kill, launch
+from jina_vllm_integrations.rendering.launching import finish, kill, launch
 from jina_vllm_integrations.rendering.listening import hang_up, listen, send, send_object
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class RenderPool:
         self._loaded = False
         self._failed = False
         self._fruitful = False  # whether a worker of this fork server lived
-        self._settled = asyncio.Event()
+        self._decided = asyncio.Event()
         self._workers: list[_Worker] = []
         self._waiting: deque[Job] = deque()
 
@@ -111,7 +111,7 @@ class RenderPool:
         """Do as `start`, and wait until a process is up, or will not be."""
         self.start(token_ids)
         if self._size:
-            await self._settled.wait()
+            await self._decided.wait()
 
     async def render(self, image: ImageHandle, token_ids: Sequence[int]) -> dict[str, Any]:
         """Render one image's prompt, once the pool is `ready`.
@@ -140,7 +140,7 @@ class RenderPool:
         is_importing = not self._loaded
         self._hang_up_server()
         if self._process is not None:  # blocks: at the interpreter's exit there are no threads to wait in
-            (kill if is_importing else end)(self._process)
+            (kill if is_importing else finish)(self._process)
 
     @property
     def _up(self) -> list[_Worker]:
@@ -186,7 +186,7 @@ class RenderPool:
         if worker.pid is None:
             worker.pid = message
             self._fruitful = True
-            self._settled.set()
+            self._decided.set()
         else:
             worker.jobs.popleft().settle(message)
         self._hand_out()
@@ -250,7 +250,7 @@ class RenderPool:
         if not self._failed:
             logger.error("render processes do not start, so pages wait for one thread; stderr says why. %s", _REMEDY)
         self._failed, self._fruitful = True, False
-        self._settled.set()
+        self._decided.set()
         self._turn_away()
 
     def _turn_away(self) -> None:

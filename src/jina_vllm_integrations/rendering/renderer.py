@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.images import ImageHandle
 
-# Another process's are another process's business: this one computes nothing.
-_PARALLEL = {"data_parallel_size", "pipeline_parallel_size", "tensor_parallel_size"}
+# How an engine is spread over processes; this one computes nothing.
+_PARALLEL = {
+    *("data_parallel_size", "decode_context_parallel_size", "distributed_executor_backend", "pipeline_parallel_size"),
+    "tensor_parallel_size",
+}
 
 
 class Renderer:
@@ -30,7 +33,9 @@ class Renderer:
         from vllm import EngineArgs
         from vllm.renderers import renderer_from_config
 
-        arguments = EngineArgs(**{name: value for name, value in options.items() if name not in _PARALLEL})
+        of_one = {name: value for name, value in options.items() if name not in _PARALLEL}
+        # A cache would leave out the pixels of an image that it has seen, and the engine's twin of it is elsewhere.
+        arguments = EngineArgs(**{**of_one, "mm_processor_cache_gb": 0})
         self._renderer = renderer_from_config(arguments.create_engine_config())
         self._count = count()
         self.renew_names()

@@ -45,8 +45,9 @@ class JinaEmbeddingsV4ForVLLM(Qwen2_5_VLForConditionalGeneration, SupportsLateIn
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         config = vllm_config.model_config.hf_config
-        # What is stored quantised is of its own width, with scales to it.
-        self._pads = getattr(config, "quantization_config", None) is None
+        # What is quantised before it is loaded is of its own width, with scales to it.
+        is_quantized = getattr(config, "quantization_config", None) is not None
+        self._pads = not is_quantized and vllm_config.load_config.load_format != "bitsandbytes"
         if self._pads:
             config.vision_config.intermediate_size = padded_width(config.vision_config.intermediate_size)
         super().__init__(vllm_config=vllm_config, prefix=prefix)

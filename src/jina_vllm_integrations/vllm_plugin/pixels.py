@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def takes_raw_pixels(vllm_config: VllmConfig) -> bool:
     """Whether the image processor was told to leave the pixels as they are, and vLLM leaves the rest to the model."""
     multimodal = vllm_config.model_config.multimodal_config
-    told = (multimodal.mm_processor_kwargs or {}).get("do_normalize") is False
-    return told and not hasattr(multimodal, "mm_device_do_normalize")
+    told = multimodal.mm_processor_kwargs or {}
+    is_raw = told.get("do_rescale") is False and told.get("do_normalize") is False
+    return is_raw and not hasattr(multimodal, "mm_device_do_normalize")
 
 
 class PixelScale:

@@ -1,0 +1,135 @@
+"""Pages through the real engine on a machine without a GPU: where they are rendered, texts beside them, memory.
+
+Three figures, each in processes of its own: pages a second, rendered in threads and in processes; how long a short text
+takes, alone and while 300 pages are being embedded; the memory of all processes while 5,000 small pictures stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import page_files
+import psutil
+from PIL import Image
+from recording import record
+from tiny import CHECKPOINT, OPTIONS, texts
+
+from jina_vllm_integrations import InProcessEngine, JinaEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PAGES = 300
+TEXTS = 1000
+PICTURES = 5000
+TEXTS_A_SECOND = 20
+
+
+def pages_per_second(encoder: JinaEncoder, rounds: int) -> list[float]:
+    """Return the rates of some passes over A4 pages, after one that warms."""
+    pages = page_files.written(48)
+    encoder.embed(pages[:16], role="document")
+    rates = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        encoder.embed(pages, role="document")
+        rates.append(round(len(pages) / (time.perf_counter() - start), 2))
+    return rates
+
+
+async def text_milliseconds(encoder: JinaEncoder, pages: Sequence[Path]) -> dict[str, float]:
+    """Embed texts at a steady pace while pages are embedded, if there are any, and return how long each took."""
+
+    async def index() -> None:
+        await encoder.aembed(pages, role="document")
+
+    async def timed(text: str) -> float:
+        start = time.perf_counter()
+        await encoder.aembed([text], role="query")
+        return time.perf_counter() - start
+
+    start = time.perf_counter()
+    indexing = asyncio.create_task(index())
+    asked = []
+    for text in texts(TEXTS):
+        asked.append(asyncio.create_task(timed(text)))
+        await asyncio.sleep(1 / TEXTS_A_SECOND)
+        if pages and indexing.done():
+            break
+    await indexing
+    seconds = time.perf_counter() - start
+    taken = [1000 * each for each in await asyncio.gather(*asked)]
+    return {
+        "texts": len(taken),
+        "p50": round(statistics.median(taken), 1),
+        "p95": round(statistics.quantiles(taken, n=20)[-1], 1),
+        "pages_per_second": round(len(pages) / seconds, 2),
+    }
+
+
+def memory_mib(encoder: JinaEncoder) -> list[int]:
+    """Return what all processes take together after each tenth of a stream of small pictures."""
+    encoder.embed(list(pictures(64)), role="document")
+    taken = []
+    for number, _ in enumerate(encoder.stream(pictures(PICTURES), role="document"), start=1):
+        if number % (PICTURES // 10) == 0:
+            family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+            taken.append(round(sum(process.memory_full_info().pss for process in family) / 2**20))
+    return taken
+
+
+def pictures(count: int) -> Iterator[bytes]:
+    """Yield small pictures, all different, as the contents of JPEG files."""
+    for number in range(count):
+        file = BytesIO()
+        Image.effect_noise((112, 112), 10 + number % 90).convert("RGB").save(file, "JPEG")
+        yield file.getvalue()
+
+
+def measure(kind: str, processes: int, rounds: int) -> Any:
+    """Measure one figure in this process."""
+    with InProcessEngine(CHECKPOINT, **OPTIONS, render_processes=processes) as engine:
+        encoder = JinaEncoder(engine, task="retrieval")
+        encoder.warmup()
+        if kind == "pages":
+            return pages_per_second(encoder, rounds)
+        if kind == "memory":
+            return memory_mib(encoder)
+        pages = [page_files.written(48)[number % 48] for number in range(PAGES)] if kind == "texts beside pages" else []
+        return asyncio.run(text_milliseconds(encoder, pages))
+
+
+def main() -> None:
+    """Measure each figure in a process of its own, and record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kind", help=argparse.SUPPRESS)
+    parser.add_argument("--processes", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.kind:
+        options.out.write_text(json.dumps(measure(options.kind, options.processes, options.rounds)))
+        return
+    work = [("pages", 0), ("pages", 1), ("pages", 2), ("texts alone", 0), ("texts beside pages", 0), ("memory", 1)]
+    figures: dict[str, Any] = {}
+    for kind, processes in work:
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch) / "figure.json"
+            arguments = ["--kind", kind, "--processes", str(processes), "--out", str(out)]
+            subprocess.run([sys.executable, __file__, *arguments, "--rounds", str(options.rounds)], check=True)
+            figures[f"{kind}, {processes} render processes"] = json.loads(out.read_text())
+    record("rendering", figures)
+
+
+if __name__ == "__main__":
+    main()
