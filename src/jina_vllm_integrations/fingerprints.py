@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Weights, and what decides how they are used: configurations, vocabularies, merges.
 _SUFFIXES = {".json", ".model", ".safetensors", ".txt"}
 # Grows when this package itself would compute other vectors from the same model.
-_SEMANTICS = 1
+_SEMANTICS = 2
 _CHUNK = 2**24
 
 

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import json
 import logging
+import multiprocessing
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DOWNLOADS = 16
+_SECONDS_TO_END = 10.0
 
 _DIED = "vLLM's process ended; its log says why. The next call starts another."
 
@@ -71,6 +73,7 @@ class VLLMRuntime:
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="jina-vllm-download")
         self._users = 0
         self._llm: AsyncLLMEngine | None = None
+        self._processes: list[multiprocessing.process.BaseProcess] = []
         self._serving: set[asyncio.Task[Any]] = set()
         # Work belongs to the life of vLLM that it was submitted in: it fails with it and does not start the next.
         self._life = 0
@@ -221,11 +224,13 @@ class VLLMRuntime:
             self._predecessor.join()  # it may still hold the memory that this one needs
         # Raw states: where nothing of ours pools inside vLLM, the mean must not be over normalised tokens.
         pooler_config = PoolerConfig(task="token_embed", use_activation=False)
+        before = multiprocessing.active_children()
         try:
             llm = AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**self._options, pooler_config=pooler_config))
         except Exception as error:
             self._fail(EngineStartError, f"vLLM did not start: {_reason(error)}")
             raise self._failure() from error
+        self._processes = [process for process in multiprocessing.active_children() if process not in before]
         # Registered after vLLM's own exit handlers and so called before them: they end its process like a crash.
         atexit.register(self._stop)
         return llm
@@ -241,6 +246,10 @@ class VLLMRuntime:
     def _discard(self, llm: AsyncLLMEngine) -> None:
         self._llm = None
         llm.shutdown()
+        # When one of several engines dies, vLLM ends the others in a thread of its own. Until then they hold the memory
+        # that the next ones need.
+        for process in self._processes:
+            process.join(_SECONDS_TO_END)
 
     def _fail(self, kind: type[EngineError], message: str) -> None:
         self._life += 1
