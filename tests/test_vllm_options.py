@@ -49,6 +49,7 @@ def test_a_gpu_is_kept_busy_and_the_vision_encoder_compiled(options_of):
     options = options_of()
     assert options["async_scheduling"] is True
     assert options["compilation_config"] == {"compile_mm_encoder": True}
+    assert options["max_num_batched_tokens"] == 8192
 
 
 @pytest.mark.usefixtures("on_cuda")
@@ -87,7 +88,7 @@ def test_executors_that_refuse_asynchronous_scheduling_are_not_asked_for_it(opti
 def test_without_chunks_a_batch_takes_the_longest_prompt(options_of):
     """VLLM refuses smaller batches."""
     assert options_of(enable_chunked_prefill=False, max_model_len=30000)["max_num_batched_tokens"] == 30000
-    assert options_of(max_model_len=30000)["max_num_batched_tokens"] == 8192
+    assert options_of(max_model_len=30000)["max_num_batched_tokens"] == 2048
 
 
 def test_a_cpu_is_left_to_vllm(options_of):

@@ -148,25 +148,27 @@ def test_pixels_are_scaled_in_float32_under_any_default(processor_config, patche
     assert torch.equal(found, expected)
 
 
+RAW = {"do_rescale": False, "do_normalize": False}
+
+
 def config_of(kwargs, **multimodal):
     """Return vLLM's configuration with these arguments for the image processor."""
     multimodal_config = SimpleNamespace(mm_processor_kwargs=kwargs, **multimodal)
     return SimpleNamespace(model_config=SimpleNamespace(multimodal_config=multimodal_config))
 
 
-@pytest.mark.parametrize("kwargs", [{"do_normalize": False}, {"do_normalize": False, "do_rescale": False}])
-def test_an_older_vllm_leaves_the_pixels_to_the_model(kwargs):
+def test_an_older_vllm_leaves_the_pixels_to_the_model():
     """Below 0.29, where the image processor was told to leave them."""
-    assert takes_raw_pixels(config_of(kwargs))
+    assert takes_raw_pixels(config_of(RAW))
 
 
-@pytest.mark.parametrize("kwargs", [None, {}, {"do_normalize": True}, {"max_pixels": 5000}])
+@pytest.mark.parametrize("kwargs", [None, {}, {"do_normalize": True}, {"do_normalize": False}, {"max_pixels": 5000}])
 def test_the_image_processor_normalises_unless_told_otherwise(kwargs):
-    """Pixels are never normalised twice."""
+    """Pixels are never normalised twice, nor those that were scaled to 0..1."""
     assert not takes_raw_pixels(config_of(kwargs))
 
 
 @pytest.mark.parametrize("by_device", [True, False, None])
 def test_a_vllm_that_normalises_itself_is_left_to_it(by_device):
     """From 0.29 the pixels come normalised, whoever did it."""
-    assert not takes_raw_pixels(config_of({"do_normalize": False}, mm_device_do_normalize=by_device))
+    assert not takes_raw_pixels(config_of(RAW, mm_device_do_normalize=by_device))

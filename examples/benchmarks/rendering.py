@@ -33,6 +33,8 @@ PAGES = 300
 TEXTS = 1000
 PICTURES = 5000
 TEXTS_A_SECOND = 20
+# By how many processes each is measured.
+WORK = {"pages": (0, 1, 2), "texts alone": (0,), "texts beside pages": (0,), "memory": (1,)}
 
 
 def pages_per_second(encoder: JinaEncoder, rounds: int) -> list[float]:
@@ -113,6 +115,8 @@ def main() -> None:
     """Measure each figure in a process of its own, and record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", default=list(WORK), choices=list(WORK))
+    parser.add_argument("--name", default="rendering", help="of the result file")
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--processes", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -120,15 +124,15 @@ def main() -> None:
     if options.kind:
         options.out.write_text(json.dumps(measure(options.kind, options.processes, options.rounds)))
         return
-    work = [("pages", 0), ("pages", 1), ("pages", 2), ("texts alone", 0), ("texts beside pages", 0), ("memory", 1)]
     figures: dict[str, Any] = {}
-    for kind, processes in work:
-        with tempfile.TemporaryDirectory() as scratch:
-            out = Path(scratch) / "figure.json"
-            arguments = ["--kind", kind, "--processes", str(processes), "--out", str(out)]
-            subprocess.run([sys.executable, __file__, *arguments, "--rounds", str(options.rounds)], check=True)
-            figures[f"{kind}, {processes} render processes"] = json.loads(out.read_text())
-    record("rendering", figures)
+    for kind in options.kinds:
+        for processes in WORK[kind]:
+            with tempfile.TemporaryDirectory() as scratch:
+                out = Path(scratch) / "figure.json"
+                arguments = ["--kind", kind, "--processes", str(processes), "--out", str(out)]
+                subprocess.run([sys.executable, __file__, *arguments, "--rounds", str(options.rounds)], check=True)
+                figures[f"{kind}, {processes} render processes"] = json.loads(out.read_text())
+            record(options.name, figures)
 
 
 if __name__ == "__main__":

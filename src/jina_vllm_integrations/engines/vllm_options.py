@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 Pooling = Literal["engine", "client"]
 
-_BATCH_TOKENS = 8192
-
 # Not the caller's to choose: one pooling task an engine, every token's raw state, nothing read from a prefix cache.
 _OWN_OPTIONS = {"runner": "pooling", "enable_prefix_caching": False}
 _RESERVED = {"model", "pooler_config", "convert", *_OWN_OPTIONS}
@@ -95,7 +93,7 @@ def full_options(
         "model": checkpoint.model,
         "max_model_len": max_model_len,
         "max_num_seqs": 256,
-        "max_num_batched_tokens": max(_BATCH_TOKENS, 0 if in_chunks else max_model_len),
+        "max_num_batched_tokens": max(_batch_tokens(), 0 if in_chunks else max_model_len),
         "scheduling_policy": "priority",
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         # Pages seldom come twice: hashing and keeping their pixels would cost more than it saves.
@@ -110,6 +108,11 @@ def full_options(
         **_OWN_OPTIONS,
         "hf_overrides": {**options.get("hf_overrides", {}), **_model_class(checkpoint, pooling)},
     }
+
+
+def _batch_tokens() -> int:
+    """Return the tokens of a batch: enough to fill the device, few enough that a query does not wait long for it."""
+    return 8192 if _is_cuda() else 2048
 
 
 def _cuda_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
