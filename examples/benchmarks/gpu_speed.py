@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import full_size
 import page_files
-import psutil
+from process_memory import memory_mib
 from random_items import texts
 from recording import record
 
@@ -90,12 +90,6 @@ def query_seconds(encoder: JinaEncoder, pages: Sequence[Path]) -> tuple[list[flo
     return seconds, len(pages) / (time.perf_counter() - start)
 
 
-def memory_mib() -> float:
-    """Return what this process and those below it take, shared memory counted once."""
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(process.memory_full_info().pss for process in family) / 2**20
-
-
 def measure(choice: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one choice in this process."""
     pages = page_files.written(options.pages)
@@ -130,13 +124,13 @@ def measure(choice: str, options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def memory_of_a_long_stream(encoder: JinaEncoder, pages: Sequence[Path], n_pages: int) -> list[float]:
+def memory_of_a_long_stream(encoder: JinaEncoder, pages: Sequence[Path], n_pages: int) -> list[int]:
     """Return the memory after every tenth of a stream that goes through the pages again and again."""
     taken = []
     many = (pages[number % len(pages)] for number in range(n_pages))
     for number, _ in enumerate(encoder.stream(many, role="document")):
         if number % (n_pages // 10) == 0:
-            taken.append(round(memory_mib()))
+            taken.append(memory_mib())
     return taken
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,22 +12,21 @@ from PIL import Image, ImageDraw
 
 A4 = (1240, 1754)
 """Pixels at 150 dpi; the model sees 23 x 32 cells of 28 pixels, 736 tokens."""
-A4_TOKENS = 736
 FOLDER = Path(tempfile.gettempdir()) / "jina-vllm-pages"
 
 
 def written(count: int, folder: Path = FOLDER) -> list[Path]:
     """Write so many pages unless they are there, on all cores, and return their paths."""
     folder.mkdir(exist_ok=True)
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        return list(pool.map(partial(_written, folder), range(count), chunksize=16))
+    paths = [folder / f"{number:05d}.jpg" for number in range(count)]
+    if missing := [number for number, path in enumerate(paths) if not path.exists()]:
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            list(pool.map(_write, [paths[number] for number in missing], missing, chunksize=16))
+    return paths
 
 
-def _written(folder: Path, number: int) -> Path:
-    path = folder / f"{number:05d}.jpg"
-    if not path.exists():
-        _page(np.random.default_rng(number)).save(path, quality=88)
-    return path
+def _write(path: Path, number: int) -> None:
+    _page(np.random.default_rng(number)).save(path, quality=88)
 
 
 def _page(rng: np.random.Generator) -> Image.Image:

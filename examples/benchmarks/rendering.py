@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from io import BytesIO
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import page_files
-import psutil
 from PIL import Image
+from process_memory import memory_mib
 from recording import record
 from tiny import CHECKPOINT, OPTIONS, texts
 
@@ -79,14 +80,13 @@ async def text_milliseconds(encoder: JinaEncoder, pages: Sequence[Path]) -> dict
     }
 
 
-def memory_mib(encoder: JinaEncoder) -> list[int]:
+def memory_of_a_stream(encoder: JinaEncoder) -> list[int]:
     """Return what all processes take together after each tenth of a stream of small pictures."""
     encoder.embed(list(pictures(64)), role="document")
     taken = []
     for number, _ in enumerate(encoder.stream(pictures(PICTURES), role="document"), start=1):
         if number % (PICTURES // 10) == 0:
-            family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-            taken.append(round(sum(process.memory_full_info().pss for process in family) / 2**20))
+            taken.append(memory_mib())
     return taken
 
 
@@ -106,8 +106,8 @@ def measure(kind: str, processes: int, rounds: int) -> Any:
         if kind == "pages":
             return pages_per_second(encoder, rounds)
         if kind == "memory":
-            return memory_mib(encoder)
-        pages = [page_files.written(48)[number % 48] for number in range(PAGES)] if kind == "texts beside pages" else []
+            return memory_of_a_stream(encoder)
+        pages = list(islice(cycle(page_files.written(48)), PAGES)) if kind == "texts beside pages" else []
         return asyncio.run(text_milliseconds(encoder, pages))
 
 

@@ -50,35 +50,21 @@ def command_line() -> argparse.ArgumentParser:
     command = commands.add_parser("demo", help=demo.__doc__, description=demo.__doc__)
     command.set_defaults(run=demo)
 
-    command = commands.add_parser(
-        "embed",
-        help=embed.__doc__,
-        description=embed.__doc__,
-        epilog=_EMBED_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    with_examples = (
+        ("embed", embed, _add_embed_arguments, _EMBED_EXAMPLE),
+        ("explain", explain, _add_explain_arguments, _EXPLAIN_EXAMPLE),
+        ("bench", bench, _add_bench_arguments, _BENCH_EXAMPLE),
     )
-    _add_embed_arguments(command)
-    command.set_defaults(run=embed)
-
-    command = commands.add_parser(
-        "explain",
-        help=explain.__doc__,
-        description=explain.__doc__,
-        epilog=_EXPLAIN_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_explain_arguments(command)
-    command.set_defaults(run=explain)
-
-    command = commands.add_parser(
-        "bench",
-        help=bench.__doc__,
-        description=bench.__doc__,
-        epilog=_BENCH_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_bench_arguments(command)
-    command.set_defaults(run=bench)
+    for name, run, add_arguments, examples in with_examples:
+        command = commands.add_parser(
+            name,
+            help=run.__doc__,
+            description=run.__doc__,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_arguments(command)
+        command.set_defaults(run=run)
 
     command = commands.add_parser("prepare", help=prepare.__doc__, description=prepare.__doc__)
     command.add_argument("src", help="the base repository: local directory or hub id, e.g. jinaai/jina-embeddings-v4")

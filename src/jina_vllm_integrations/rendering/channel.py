@@ -79,6 +79,19 @@ def send(end: socket.socket, parcel: Parcel) -> None:
     socket.send_fds(end, [struct.pack(f"{len(parcel.sizes)}Q", *parcel.sizes)], [parcel.descriptor])
 
 
+def send_object(end: socket.socket, value: object) -> None:
+    """Pack an object and send it.
+
+    Raises:
+        OSError: The other end is closed.
+    """
+    parcel = pack(value)
+    try:
+        send(end, parcel)
+    finally:
+        os.close(parcel.descriptor)
+
+
 def send_socket(end: socket.socket, other: socket.socket) -> None:
     """Send an end of another channel."""
     socket.send_fds(end, [b"\0"], [other.fileno()])

@@ -15,8 +15,8 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING
 
-from jina_vllm_integrations.rendering.channel import receive, receive_socket, unpack
-from jina_vllm_integrations.rendering.worker import answer, serve
+from jina_vllm_integrations.rendering.channel import receive, receive_socket, send_object, unpack
+from jina_vllm_integrations.rendering.worker import serve
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.rendering.renderer import Renderer
@@ -35,7 +35,7 @@ def main(end: socket.socket) -> None:
     options, token_ids = unpack(first)
     renderer = Renderer(options)
     renderer.warm_up(token_ids)
-    answer(end, os.getpid())
+    send_object(end, os.getpid())
     # Of the threads here, all but this one are allocators' and progress bars', which no fork waits for.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # how a worker ended is seen at its channel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,7 @@ def send(end: socket.socket, parcel: channel.Parcel) -> None:
 
 def send_object(end: socket.socket, value: object) -> None:
     """Pack an object and send it, likewise."""
-    parcel = channel.pack(value)
-    send(end, parcel)
-    os.close(parcel.descriptor)
+    try:
+        channel.send_object(end, value)
+    except OSError:
+        end.shutdown(socket.SHUT_RDWR)

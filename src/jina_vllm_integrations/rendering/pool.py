@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.images import ImageHandle
 
-# Decoding and rendering an A4 page takes a core 30 to 60 ms: eight keep pace with two GPUs.
+# Decoding and rendering an A4 page takes a core about 50 ms: eight keep pace with two GPUs.
 _MOST_BY_DEFAULT = 8
 # The caller's thread, the event loop's, vLLM's.
 _CORES_OF_THE_ENGINE = 3

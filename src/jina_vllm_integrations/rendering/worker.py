@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from jina_vllm_integrations.errors import EngineError, JinaVLLMError
-from jina_vllm_integrations.rendering.channel import Parcel, pack, receive, send, unpack
+from jina_vllm_integrations.rendering.channel import Parcel, receive, send_object, unpack
 
 if TYPE_CHECKING:
     import socket
@@ -17,18 +17,9 @@ if TYPE_CHECKING:
 def serve(end: socket.socket, renderer: Renderer) -> None:
     """Say hello with the process id, then answer jobs in their order: rendered inputs, or the error of an image."""
     renderer.renew_names()
-    answer(end, os.getpid())
+    send_object(end, os.getpid())
     while (job := receive(end)) is not None:
-        answer(end, _rendered(renderer, job))
-
-
-def answer(end: socket.socket, value: object) -> None:
-    """Send an object."""
-    parcel = pack(value)
-    try:
-        send(end, parcel)
-    finally:
-        os.close(parcel.descriptor)
+        send_object(end, _rendered(renderer, job))
 
 
 def _rendered(renderer: Renderer, job: Parcel) -> dict[str, Any] | JinaVLLMError:
