@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from vllm.v1.pool.metadata import PoolingStates
 
 from jina_vllm_integrations.vllm_plugin.pooler import JinaPooler
@@ -31,7 +32,7 @@ def metadata(*requests):
         pooling_states=states,
         pooling_params=[SimpleNamespace(extra_kwargs=each) for each in options],
         get_pooling_cursor=lambda: cursor,
-        get_prompt_token_ids_cpu=lambda: [torch.tensor(row) for row in ids],
+        prompt_token_ids_cpu=pad_sequence([torch.tensor(row) for row in ids], batch_first=True),
     )
 
 
@@ -98,3 +99,26 @@ def test_a_mixed_batch_gives_each_request_what_it_gets_alone(projectors, shift):
         half = asked["wire_dtype"] == "float16"
         assert found.dtype == alone.dtype == (torch.float16 if half else torch.float32)
         torch.testing.assert_close(found, alone, rtol=0, atol=1e-3 if half else 1e-6)
+
+
+def prompt_of(length, span):
+    """Return token ids, with an image in the span unless that is all."""
+    ids = [1] * length
+    if span != (0, length):
+        ids[span[0]], ids[span[1] - 1] = START, END
+    return ids
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_means_of_many_prompts_are_those_of_each(projectors, dtype):
+    """Prompts of one token and of thousands, with an image and without, in one batch: the means in float64."""
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    lengths = [1, 63, 64, 65, 2, 128, 3000, 129]
+    spans = [(length // 3, length - length // 4) if length > 64 else (0, length) for length in lengths]
+    states = [torch.randn(length, HIDDEN).to(dtype) for length in lengths]
+    ids = [prompt_of(length, span) for length, span in zip(lengths, spans, strict=True)]
+    requests = [(PoolingStates(), {"output": "dense"}, row, len(row), len(row)) for row in ids]
+    found = pooled(pooler, torch.cat(states), *requests)
+    for vector, rows, span in zip(found, states, spans, strict=True):
+        expected = nn.functional.normalize(rows[slice(*span)].double().mean(dim=0), dim=0)
+        torch.testing.assert_close(vector.double(), expected, rtol=0, atol=1e-6)

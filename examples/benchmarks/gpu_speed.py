@@ -8,19 +8,19 @@ end, the median of several rounds. The query is embedded while 300 pages are bei
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from itertools import count
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import full_size
 import page_files
+from beside_pages import at_a_steady_pace, one_after_another
 from process_memory import memory_mib
 from random_items import texts
 from recording import record
@@ -30,32 +30,34 @@ from jina_vllm_integrations import InProcessEngine, JinaEncoder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from jina_vllm_integrations.images import ImageHandle
+
 OPTIONS = {"max_model_len": 4096, "gpu_memory_utilization": 0.6}
+ENCODER_GRAPHS = {
+    "cudagraph_mm_encoder": True,
+    "encoder_cudagraph_token_budgets": [256, 768, 1536, 2304, 3072, 4096, 6144, 8192],
+    "encoder_cudagraph_max_vision_items_per_batch": 32,
+}
+LARGER_GRAPHS = {"cudagraph_capture_sizes": [1, 2, 4, 8, *range(16, 257, 16), *range(512, 8193, 512)]}
 CHOICES: dict[str, dict[str, Any]] = {
     "defaults, bf16": {},
     "defaults, fp8": {"quantization": "fp8"},
     "encoder not compiled": {"compilation_config": {"compile_mm_encoder": False}},
-    "encoder in CUDA graphs": {
-        "compilation_config": {
-            "compile_mm_encoder": True,
-            "cudagraph_mm_encoder": True,
-            "encoder_cudagraph_token_budgets": [1024, 2048, 4096, 8192],
-        }
-    },
+    "encoder in CUDA graphs": {"compilation_config": ENCODER_GRAPHS},
+    "larger CUDA graphs": {"compilation_config": LARGER_GRAPHS},
+    "both": {"compilation_config": {**ENCODER_GRAPHS, **LARGER_GRAPHS}},
+    "larger CUDA graphs, fp8": {"compilation_config": LARGER_GRAPHS, "quantization": "fp8"},
+    "both, fp8": {"compilation_config": {**ENCODER_GRAPHS, **LARGER_GRAPHS}, "quantization": "fp8"},
     "no async scheduling": {"async_scheduling": False},
     "batches of 16384 tokens": {"max_num_batched_tokens": 16384},
     "batches of 4096 tokens": {"max_num_batched_tokens": 4096},
     "rendered in threads": {"render_processes": 0},
     "stock model class, pooled by the client": {"pooling": "client"},
     "512 sequences at once": {"max_num_seqs": 512},
-    "graphs up to 8192 tokens": {
-        "compilation_config": {
-            "compile_mm_encoder": True,
-            "cudagraph_capture_sizes": [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 6144, 8192],
-        }
-    },
 }
 TEXTS = {"texts of 512 tokens": (512, 1600), "texts of 64 tokens": (64, 8000)}
+WORK = ("pages", *TEXTS, "queries beside pages", "texts beside pages", "pages, engine alone")
+TEXTS_BESIDE_PAGES, TEXTS_A_SECOND = 1000, 150
 EDGE = 64
 
 
@@ -63,35 +65,57 @@ def steady_rate(results: Iterable[object], n_results: int) -> float:
     """Return results a second between the first and the last few."""
     times = [time.perf_counter() for _ in results]
     first, last = EDGE, n_results - EDGE
-    return (last - first) / (times[last] - times[first])
+    return round((last - first) / (times[last] - times[first]), 1)
 
 
-def query_seconds(encoder: JinaEncoder, pages: Sequence[Path]) -> tuple[list[float], float]:
-    """Embed a query again and again while pages are indexed; return its times, and the pages a second beside it."""
-    done = threading.Event()
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Measured:
+    """One choice at work. A figure is items a second, or milliseconds of texts beside 300 pages."""
 
-    def index() -> None:
-        for _ in encoder.stream(pages, role="document"):
-            pass
-        done.set()
+    engine: InProcessEngine
+    encoder: JinaEncoder
+    pages: Sequence[Path]
+    gpus: int
 
-    indexing = threading.Thread(target=index)
-    indexing.start()
-    seconds = []
-    for number in count():
-        begin = time.perf_counter()
-        encoder.embed([f"where is invoice number {number}"], role="query")
-        if done.is_set():
-            break
-        seconds.append(time.perf_counter() - begin)
-        time.sleep(0.02)  # a person's or an agent's next one
-    indexing.join()
-    return seconds, len(pages) / (time.perf_counter() - start)
+    def figure(self, work: str, round_number: int) -> float | dict[str, float]:
+        """Measure one kind of work once."""
+        match work:
+            case "pages":
+                return steady_rate(self.encoder.stream(self.pages, role="document"), len(self.pages))
+            case "pages, engine alone":
+                return self.engine_alone(self.pages[:300])
+            case "queries beside pages":
+                return one_after_another(self.encoder, self.pages[:300])
+            case "texts beside pages":
+                some = texts(TEXTS_BESIDE_PAGES, 64, round_number)
+                return asyncio.run(
+                    at_a_steady_pace(self.encoder, self.pages[:300], some, texts_a_second=TEXTS_A_SECOND)
+                )
+        tokens, number = TEXTS[work]
+        items = texts(number * self.gpus, tokens, round_number)
+        return steady_rate(self.encoder.stream(items, role="document"), len(items))
+
+    def engine_alone(self, pages: Sequence[Path]) -> float:
+        """Return the pages a second of vLLM by itself: all are rendered before, and their inputs kept."""
+        runtime = self.engine._runtime  # noqa: SLF001 - what the package does around vLLM is left out on purpose
+        assert runtime is not None
+        render, kept = runtime.render, {}
+
+        async def rendered(image: ImageHandle, token_ids: Sequence[int], llm: Any) -> dict[str, Any]:
+            if image.origin not in kept:
+                kept[image.origin] = await render(image, token_ids, llm)
+            return kept[image.origin]
+
+        runtime.render = rendered
+        try:
+            self.encoder.embed(pages, role="document")
+            return steady_rate(self.encoder.stream(pages, role="document"), len(pages))
+        finally:
+            runtime.render = render
 
 
-def measure(choice: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure one choice in this process."""
+def measure(choice: str, options: argparse.Namespace) -> None:
+    """Measure one choice in this process, and write its figures as they come."""
     pages = page_files.written(options.pages)
     figures: dict[str, Any] = {}
     start = time.perf_counter()
@@ -103,25 +127,15 @@ def measure(choice: str, options: argparse.Namespace) -> dict[str, Any]:
         figures["start and warm-up, seconds"] = round(time.perf_counter() - start, 1)
         for _ in encoder.stream(pages[:256], role="document"):
             pass
+        measured = Measured(engine, encoder, pages, options.data_parallel)
         for round_number in range(options.rounds):
-            measured = {"pages": round(steady_rate(encoder.stream(pages, role="document"), len(pages)), 1)}
-            for name, (tokens, number) in TEXTS.items():
-                if name in options.work:
-                    items = texts(number * options.data_parallel, tokens, round_number)
-                    measured[name] = round(steady_rate(encoder.stream(items, role="document"), len(items)), 1)
-            if "queries" in options.work:
-                seconds, rate = query_seconds(encoder, pages[:300])
-                measured |= {
-                    "query beside pages, p50 ms": round(1000 * statistics.median(seconds), 1),
-                    "query beside pages, p95 ms": round(1000 * statistics.quantiles(seconds, n=20)[-1], 1),
-                    "pages beside queries": round(rate, 1),
-                }
-            for name, value in measured.items():
-                figures.setdefault(name, []).append(value)
-            print(choice, measured, flush=True)
+            for work in options.work:
+                figures.setdefault(work, []).append(measured.figure(work, round_number))
+                options.out.write_text(json.dumps(figures))
+                print(f"{choice}, {work}: {figures[work][-1]}", flush=True)
         if options.long:
             figures["host memory while pages stream, MiB"] = memory_of_a_long_stream(encoder, pages, options.long)
-    return figures
+            options.out.write_text(json.dumps(figures))
 
 
 def memory_of_a_long_stream(encoder: JinaEncoder, pages: Sequence[Path], n_pages: int) -> list[int]:
@@ -138,7 +152,7 @@ def main() -> None:
     """Measure each choice in a process of its own, and record what is there after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=list(CHOICES))
-    parser.add_argument("--work", nargs="*", default=[*TEXTS, "queries"], choices=[*TEXTS, "queries"])
+    parser.add_argument("--work", nargs="+", default=list(WORK), choices=list(WORK))
     parser.add_argument("--pages", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data-parallel", type=int, default=1)
@@ -148,7 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.choice:
-        options.out.write_text(json.dumps(measure(options.choice, options)))
+        measure(options.choice, options)
         return
     full_size.written()
     page_files.written(options.pages)
@@ -159,9 +173,8 @@ def main() -> None:
             out = Path(scratch) / "figures.json"
             command = [sys.executable, __file__, *sys.argv[1:], "--choice", choice, "--out", str(out)]
             failed = subprocess.run(command, check=False).returncode
-            speeds[choice] = {"options": CHOICES[choice]} | (
-                {"failed": failed} if failed else json.loads(out.read_text())
-            )
+            figures = json.loads(out.read_text()) if out.exists() else {}
+            speeds[choice] = {"options": CHOICES[choice], **figures} | ({"failed": failed} if failed else {})
         record(
             options.name, {"device": [line.split(" (")[0] for line in device.stdout.splitlines()], "choices": speeds}
         )

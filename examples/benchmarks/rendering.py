@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import page_files
+from beside_pages import at_a_steady_pace
 from PIL import Image
 from process_memory import memory_mib
 from recording import record
@@ -28,7 +28,7 @@ from tiny import CHECKPOINT, OPTIONS, texts
 from jina_vllm_integrations import InProcessEngine, JinaEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 PAGES = 300
 TEXTS = 1000
@@ -48,36 +48,6 @@ def pages_per_second(encoder: JinaEncoder, rounds: int) -> list[float]:
         encoder.embed(pages, role="document")
         rates.append(round(len(pages) / (time.perf_counter() - start), 2))
     return rates
-
-
-async def text_milliseconds(encoder: JinaEncoder, pages: Sequence[Path]) -> dict[str, float]:
-    """Embed texts at a steady pace while pages are embedded, if there are any, and return how long each took."""
-
-    async def index() -> None:
-        await encoder.aembed(pages, role="document")
-
-    async def timed(text: str) -> float:
-        start = time.perf_counter()
-        await encoder.aembed([text], role="query")
-        return time.perf_counter() - start
-
-    start = time.perf_counter()
-    indexing = asyncio.create_task(index())
-    asked = []
-    for text in texts(TEXTS):
-        asked.append(asyncio.create_task(timed(text)))
-        await asyncio.sleep(1 / TEXTS_A_SECOND)
-        if pages and indexing.done():
-            break
-    await indexing
-    seconds = time.perf_counter() - start
-    taken = [1000 * each for each in await asyncio.gather(*asked)]
-    return {
-        "texts": len(taken),
-        "p50": round(statistics.median(taken), 1),
-        "p95": round(statistics.quantiles(taken, n=20)[-1], 1),
-        "pages_per_second": round(len(pages) / seconds, 2),
-    }
 
 
 def memory_of_a_stream(encoder: JinaEncoder) -> list[int]:
@@ -108,7 +78,7 @@ def measure(kind: str, processes: int, rounds: int) -> Any:
         if kind == "memory":
             return memory_of_a_stream(encoder)
         pages = list(islice(cycle(page_files.written(48)), PAGES)) if kind == "texts beside pages" else []
-        return asyncio.run(text_milliseconds(encoder, pages))
+        return asyncio.run(at_a_steady_pace(encoder, pages, texts(TEXTS), texts_a_second=TEXTS_A_SECOND))
 
 
 def main() -> None:

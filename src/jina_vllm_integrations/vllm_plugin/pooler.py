@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.functional import normalize
 from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 
+from jina_vllm_integrations.vllm_plugin.means import segment_means
+
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
@@ -78,16 +80,18 @@ class JinaPooler(Pooler):
         chunks = torch.split(hidden_states, cursor.num_scheduled_tokens_cpu.tolist())
         started = (cursor.num_scheduled_tokens_cpu == cursor.seq_lens_cpu).tolist()
         finished = (pooling_metadata.prompt_lens == cursor.seq_lens_cpu).tolist()
+        # On the CPU, because the second model runner fills no others, and finding an image there costs no GPU sync.
+        prompts = pooling_metadata.prompt_token_ids_cpu
+        has_image = (prompts == self._vision_start).any(dim=1).tolist()
         outputs: list[torch.Tensor | None] = []
-        means: defaultdict[_Form, dict[int, torch.Tensor]] = defaultdict(dict)
-        for chunk, is_first, is_last, state, parameters, token_ids in zip(
+        dense: defaultdict[_Form, dict[int, torch.Tensor]] = defaultdict(dict)
+        for chunk, is_first, is_last, state, parameters, image_ids in zip(
             chunks,
             started,
             finished,
             pooling_metadata.pooling_states,
             pooling_metadata.pooling_params,
-            # On the CPU, because the second model runner fills no others, and finding a span there costs no GPU sync.
-            pooling_metadata.get_prompt_token_ids_cpu(),
+            [prompt if with_image else None for prompt, with_image in zip(prompts, has_image, strict=True)],
             strict=True,
         ):
             if is_first:
@@ -104,27 +108,27 @@ class JinaPooler(Pooler):
             # Without options, as in vLLM's warm-up: what the checkpoint can give.
             match options.get("output", "tokens" if len(self._projectors) else "dense"):
                 case "dense":
-                    means[form][len(outputs)] = self._mean(states, token_ids)
+                    dense[form][len(outputs)] = self._pooled(states, image_ids)
                     outputs.append(None)
                 case "tokens":
                     outputs.append(form.typed(self._tokens(states, options.get("task"))))
                 case "both":
-                    dense = form.unit(self._mean(states, token_ids))
+                    (mean,) = segment_means([self._pooled(states, image_ids)])
                     tokens = self._tokens(states, options.get("task")).flatten()
-                    outputs.append(torch.cat([dense, form.typed(tokens)]))
-        for form, of_requests in means.items():
-            # All at once: a batch of short texts has hundreds, and each small kernel costs a launch.
-            rows = form.unit(torch.stack(list(of_requests.values())))
-            for position, row in zip(of_requests, rows, strict=True):
-                outputs[position] = row
+                    outputs.append(torch.cat([form.unit(mean), form.typed(tokens)]))
+        for form, segments in dense.items():
+            # Off the GPU in one copy: vLLM would copy row after row. It waits for its own copies, and so for this one.
+            vectors = form.unit(segment_means(list(segments.values()))).to("cpu", non_blocking=True)
+            for position, vector in zip(segments, vectors, strict=True):
+                outputs[position] = vector
         return outputs
 
-    def _mean(self, states: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-        starts = (token_ids == self._vision_start).nonzero()
-        if len(starts):
-            ends = (token_ids == self._vision_end).nonzero()
-            states = states[int(starts[0]) : int(ends[-1]) + 1]
-        return states.mean(dim=0, dtype=torch.float32)
+    def _pooled(self, states: torch.Tensor, image_ids: torch.Tensor | None) -> torch.Tensor:
+        """Return the states that a dense vector is the mean of: an image's span, or all."""
+        if image_ids is None:
+            return states
+        first, last = (image_ids == self._vision_start).nonzero()[0], (image_ids == self._vision_end).nonzero()[-1]
+        return states[int(first) : int(last) + 1]
 
     def _tokens(self, states: torch.Tensor, task: str | None) -> torch.Tensor:
         projector = self._projectors[task or next(iter(self._projectors))]
