@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 BATCHES = 6
 PAGES_A_BATCH, TOKENS_A_BATCH = 11, 8192
 MOST_KERNELS = 30
+# The first that a kernel's name matches: attention is made of cutlass's parts, and so are names of fused kernels.
 KINDS = {
-    "matrix products": r"gemm|nvjet|cutlass|cublas|splitK",
-    "attention": r"flash|fmha|attn|attention",
-    "quantisation": r"quant|fp8",
     "element-wise, fused": r"^triton_",
+    "attention": r"flash|fmha|attention",
+    "matrix products": r"gemm|nvjet|cutlass|cublas",
     "copies": r"^Memcpy|^Memset|CatArray|copy",
 }
 

@@ -83,7 +83,7 @@ class Measured:
             case "pages":
                 return steady_rate(self.encoder.stream(self.pages, role="document"), len(self.pages))
             case "pages, engine alone":
-                return self.engine_alone(self.pages[:300])
+                return self.engine_alone()
             case "queries beside pages":
                 return one_after_another(self.encoder, self.pages[:300])
             case "texts beside pages":
@@ -95,7 +95,7 @@ class Measured:
         items = texts(number * self.gpus, tokens, round_number)
         return steady_rate(self.encoder.stream(items, role="document"), len(items))
 
-    def engine_alone(self, pages: Sequence[Path]) -> float:
+    def engine_alone(self) -> float:
         """Return the pages a second of vLLM by itself: all are rendered before, and their inputs kept."""
         runtime = self.engine._runtime  # noqa: SLF001 - what the package does around vLLM is left out on purpose
         assert runtime is not None
@@ -108,8 +108,8 @@ class Measured:
 
         runtime.render = rendered
         try:
-            self.encoder.embed(pages, role="document")
-            return steady_rate(self.encoder.stream(pages, role="document"), len(pages))
+            self.encoder.embed(self.pages, role="document")
+            return steady_rate(self.encoder.stream(self.pages, role="document"), len(self.pages))
         finally:
             runtime.render = render
 
