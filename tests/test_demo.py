@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import unicodedata
 from collections import Counter
 from pathlib import Path
 from unittest import mock
@@ -324,45 +323,6 @@ Right picture first: dense 2 of 5, late interaction 3 of 5 queries."""
 def test_the_search_is_shown_side_by_side():
     """Rankings, marks and sums are those of the scores, to the character."""
     assert format_search(SMALL_CORPUS, SMALL_SCORES) == SMALL_SEARCH
-
-
-def columns(text):
-    """Return how many columns of a terminal a text takes."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def test_every_query_would_fit_a_terminal():
-    """Indented by two, it stays within 80 columns, of which a Japanese character takes two."""
-    assert max(columns(f"  {query.text}") for query in demo_corpus().queries) <= 80
-
-
-def test_the_demo_in_a_fresh_process(cache, tmp_path, caplog):
-    """The first thing that a new user does: it works, explains itself, fits a terminal and says nothing odd."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VLLM_", "TORCH_"))}
-    process = subprocess.run(
-        [Path(sys.executable).with_name("jina-vllm"), "demo"],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    lines = process.stdout.splitlines()
-    assert "TOY" in lines[0]
-    pictures = f"The pictures are in {demo_corpus().documents[0].path.parent}"
-    assert pictures in lines
-    right = re.fullmatch(r"Right picture first: dense (\d+) of 48, late interaction (\d+) of 48 queries\.", lines[-1])
-    assert min(map(int, right.groups())) >= 44  # all 48 when it was written
-    assert sum(line.startswith("The first ") for line in lines) == 3
-    assert max(columns(line) for line in lines if line != pictures) <= 80
-    # Where Triton is installed without a CPU part, vLLM says so before its own logging can be told to be quiet.
-    noise = [line for line in process.stderr.splitlines() if not line.startswith("Triton is installed, but")]
-    assert noise == []
-    left = snapshot(cache)
-    demo_checkpoint()
-    assert snapshot(cache) == left  # vLLM adds nothing to it
 
 
 def test_a_damaged_cache_is_told_on_stderr(fake, capsys):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -22,12 +20,11 @@ from model import dense_vectors
 from repository import read_repository
 from search_sets import SET_NAMES, ndcg, search_set
 
-from jina_vllm_integrations import JinaEncoder, prepare
+from jina_vllm_integrations import JinaEncoder
 from jina_vllm_integrations.demo import demo_checkpoint, demo_corpus
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.types import Task
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "demo_model"
 BASE_REPO = Path(demo_corpus().documents[0].path).parents[1] / "base_repo"
 SPLITS = ("train", "validation", "test")
 SIZE = 60
@@ -151,15 +148,21 @@ def test_training_computes_what_vllm_serves(engine, miniature, task):
         np.testing.assert_allclose(model.token_vectors(states, task)[0].numpy(), tokens.vectors, atol=1e-4)
 
 
-def qualities(engine, name, task, dimensions=None):
-    """Return a small test set's nDCG@5, dense and by late interaction."""
-    chosen = search_set(name, "test", size=SIZE)
-    encoder = JinaEncoder(engine, task=task, dimensions=dimensions)
-    documents, document_tokens = encoder.embed_both(chosen.documents, role="document")
-    queries, query_tokens = encoder.embed_both(chosen.queries, role="query")
-    vectors = [tokens.vectors for tokens in document_tokens]
-    late = np.stack([score(tokens.vectors, vectors) for tokens in query_tokens])
-    return ndcg(queries @ documents.T, chosen.languages), ndcg(late, chosen.languages)
+@pytest.fixture(scope="module")
+def qualities(demo_vllm):
+    """Return a function for a small test set's nDCG@5, dense and by late interaction. Each is computed once."""
+
+    @cache
+    def qualities(name, task, dimensions=None):
+        chosen = search_set(name, "test", size=SIZE)
+        encoder = JinaEncoder(demo_vllm, task=task, dimensions=dimensions)
+        documents, document_tokens = encoder.embed_both(chosen.documents, role="document")
+        queries, query_tokens = encoder.embed_both(chosen.queries, role="query")
+        vectors = [tokens.vectors for tokens in document_tokens]
+        late = np.stack([score(tokens.vectors, vectors) for tokens in query_tokens])
+        return ndcg(queries @ documents.T, chosen.languages), ndcg(late, chosen.languages)
+
+    return qualities
 
 
 @pytest.mark.parametrize(
@@ -172,9 +175,9 @@ def qualities(engine, name, task, dimensions=None):
         ("snippets", "code", 0.9, 0.9),
     ],
 )
-def test_it_retrieves(engine, name, task, dense, late):
+def test_it_retrieves(qualities, name, task, dense, late):
     """Each set is searched well by its own task, in every language; the bounds are far below what was measured."""
-    by_dense, by_late = qualities(engine, name, task)
+    by_dense, by_late = qualities(name, task)
     assert by_dense["all"] > dense
     assert by_late["all"] > late
     assert min(by_dense.values()) > dense - 0.15
@@ -183,17 +186,17 @@ def test_it_retrieves(engine, name, task, dense, late):
 @pytest.mark.parametrize(
     ("name", "task"), [("scenes", "retrieval"), ("captions", "text-matching"), ("snippets", "code")]
 )
-def test_each_task_is_best_at_its_own(engine, name, task):
+def test_each_task_is_best_at_its_own(qualities, name, task):
     """No other adapter does as well on a task's own test set, dense and by late interaction taken together."""
-    own = sum(figures["all"] for figures in qualities(engine, name, task))
+    own = sum(figures["all"] for figures in qualities(name, task))
     for other in set(get_args(Task)) - {task}:
-        assert own > sum(figures["all"] for figures in qualities(engine, name, other))
+        assert own > sum(figures["all"] for figures in qualities(name, other))
 
 
-def test_a_quarter_of_the_dimensions_searches_nearly_as_well(engine):
+def test_a_quarter_of_the_dimensions_searches_nearly_as_well(qualities):
     """Matryoshka: 64 of 256 values keep most of the quality."""
-    whole, _ = qualities(engine, "scenes", "retrieval")
-    quarter, _ = qualities(engine, "scenes", "retrieval", dimensions=64)
+    whole, _ = qualities("scenes", "retrieval")
+    quarter, _ = qualities("scenes", "retrieval", dimensions=64)
     assert quarter["all"] > 0.9 * whole["all"]
 
 
@@ -204,15 +207,3 @@ def test_the_shipped_files():
     made = [query for name in ("pages", "scenes") for query in search_set(name, "test", size=24, seed=1).queries]
     assert [query.text for query in corpus.queries] == made
     assert demo_checkpoint().is_dir()
-
-
-def test_training_writes_a_base_repository(tmp_path):
-    """Two steps on two documents: the script runs, reports, goes on, and `prepare` takes the result."""
-    options = ["--batch", "2", "--device", "cpu", "--workers", "0", "--every", "1", "--validation-size", "2"]
-    command = [sys.executable, EXAMPLE / "train.py", tmp_path / "repo", "--state", tmp_path / "state.pt", *options]
-    for steps in (1, 2):
-        process = subprocess.run([*command, "--steps", str(steps)], capture_output=True, text=True, check=True)
-        *_, last = map(json.loads, process.stdout.splitlines())
-        assert last["step"] == steps
-        assert set(last["validation"]) >= set(SET_NAMES)
-    assert prepare(tmp_path / "repo", tmp_path / "out", all_tasks=True).is_dir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from importlib.metadata import entry_points
 from unittest import mock
@@ -26,7 +25,8 @@ def llm(checkpoint):
     from vllm.config import PoolerConfig
 
     # In a process of its own: for CPUs, vLLM 0.32 looks at all modules and trips over llvmlite, which scoring loads.
-    with mock.patch.dict(os.environ, {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}):
+    # Told so where it starts its engine only: by the environment, its worker would get a third process.
+    with mock.patch("vllm.envs.VLLM_ENABLE_V1_MULTIPROCESSING", True):  # noqa: FBT003 - the value
         llm = LLM(
             str(checkpoint),
             runner="pooling",

@@ -88,12 +88,16 @@ def test_tasks_differ(expected):
 
 
 def test_a_merged_task_equals_the_reference(repo, expected, tmp_path):
-    """A checkpoint of one task gives that task's vectors, and refuses the others.
+    """A checkpoint of one task gives that task's vectors, with a head from elsewhere, too, and refuses the others.
 
     What is written for the other tasks, `test_preparation` compares weight by weight.
     """
     task = "text-matching"
-    with InProcessEngine(prepare(repo, tmp_path / "out", task=task), **ENGINE_OPTIONS) as engine:
+    out = prepare(repo, tmp_path / "out", task=task)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (out / "multi_vector").rename(elsewhere / "multi_vector")
+    with InProcessEngine(out, projector=elsewhere, **ENGINE_OPTIONS) as engine:
         check(JinaEncoder(engine, task=task), expected[task], MERGED)
         (other, *_) = set(TASKS) - {task}
         with pytest.raises(OptionError, match=f"the checkpoint serves the task '{task}', got '{other}'"):
@@ -158,14 +162,6 @@ def test_a_checkpoint_without_a_head_serves_dense_vectors_as_it_is(headless, vll
         ours = JinaEncoder(engine, task="retrieval").embed(["Guten Tag", PICTURE], role="document")
     theirs = JinaEncoder(vllm_engine, task="retrieval").embed(["Guten Tag", PICTURE], role="document")
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-def test_a_head_from_elsewhere(headless, checkpoint, vllm_engine):
-    """With projector=PATH a checkpoint without a head gives token vectors."""
-    with InProcessEngine(headless, projector=checkpoint, **ENGINE_OPTIONS) as engine:
-        (ours,) = JinaEncoder(engine, task="code").embed_tokens(["Guten Tag"], role="document")
-    (theirs,) = JinaEncoder(vllm_engine, task="code").embed_tokens(["Guten Tag"], role="document")
-    np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=1e-6)
 
 
 def test_a_head_does_not_widen_the_tasks(repo, headless, tmp_path):
