@@ -236,9 +236,7 @@ def test_two_engines_of_one_caller(checkpoint, vllm_engine):
     items = [f"text {n} " * (n % 5 + 1) for n in range(40)]
     items[7:7] = [Image.effect_noise((200 + 20 * n, 120), 60).convert("RGB") for n in range(6)]
     before = vllm_processes()
-    # Workers share a process with their engines, which halves a start: with several engines vLLM must be told so.
-    options = {**ENGINE_OPTIONS, "distributed_executor_backend": "uni"}
-    with InProcessEngine(checkpoint, data_parallel=2, **options) as engine:
+    with InProcessEngine(checkpoint, data_parallel=2, **ENGINE_OPTIONS) as engine:
         encoder = encoder_of(engine)
         encoder.warmup()
         ours = {pid: psutil.Process(pid) for pid in vllm_processes() - before}

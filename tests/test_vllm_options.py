@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import field, make_dataclass
 from types import SimpleNamespace
 
 import pytest
 
 from jina_vllm_integrations.checkpoints import Checkpoint
+from jina_vllm_integrations.engines.forking import spare_cuda
 from jina_vllm_integrations.engines.vllm_options import full_options
 
 
@@ -50,6 +52,17 @@ def test_a_gpu_is_kept_busy_and_the_vision_encoder_compiled(options_of):
     assert options["async_scheduling"] is True
     assert options["compilation_config"] == {"compile_mm_encoder": True}
     assert options["max_num_batched_tokens"] == 8192
+
+
+@pytest.mark.parametrize(("gpus", "backend"), [(1, "uni"), (2, None)])
+def test_each_of_several_engines_computes_in_one_process(options_of, gpus, backend):
+    """As one alone does, unless it has several GPUs itself, or the caller says otherwise."""
+    options = options_of(data_parallel=4, tensor_parallel_size=gpus)
+    assert options["data_parallel_size"] == 4
+    assert options.get("distributed_executor_backend") == backend
+    own = options_of(data_parallel=4, distributed_executor_backend="mp")
+    assert own["distributed_executor_backend"] == "mp"
+    assert "distributed_executor_backend" not in options_of()
 
 
 @pytest.mark.usefixtures("on_cuda")
@@ -121,3 +134,15 @@ def test_one_gpu_is_no_data_parallelism(options_of):
     """The size is passed on only where it says something."""
     assert "data_parallel_size" not in options_of()
     assert options_of(data_parallel=2)["data_parallel_size"] == 2
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+@pytest.mark.usefixtures("on_cuda")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_processes_are_spawned_where_a_fork_has_no_cuda(monkeypatch, caplog, is_lost):
+    """A script that asked torch for a GPU before is told so, and served; others keep the faster way."""
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
+    monkeypatch.setattr("torch.cuda._is_in_bad_fork", lambda: is_lost)
+    spare_cuda()
+    assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == ("spawn" if is_lost else "fork")
+    assert ("torch.cuda.is_available() does so" in caplog.text) == is_lost

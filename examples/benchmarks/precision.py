@@ -97,13 +97,14 @@ def main() -> None:
     """Compute each way in a process of its own, on a GPU all at once, and record the distances."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--size", choices=["full", "vision"], default="full" if device() == "cuda" else "vision")
+    parser.add_argument("--size", choices=["full", "vision"], help="by default full where there is a GPU")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
         np.savez(options.out, **compute(options.way, options.size))
         return
+    options.size = options.size or ("full" if device() == "cuda" else "vision")
     items(options.size)  # made once, before they are read at once
     with tempfile.TemporaryDirectory() as scratch:
         files = {way: Path(scratch) / f"{number}.npz" for number, way in enumerate(options.ways)}

@@ -100,7 +100,7 @@ def full_options(
         "mm_processor_cache_gb": 0,
         "disable_log_stats": True,
         **(adapter_options(checkpoint.adapters) if checkpoint.adapters else {}),
-        **({"data_parallel_size": data_parallel} if data_parallel > 1 else {}),
+        **(_several_engines(options, data_parallel) if data_parallel > 1 else {}),
         **_cuda_defaults(options),
         **options,
         **_compiled_encoder(options),
@@ -113,6 +113,13 @@ def full_options(
 def _batch_tokens() -> int:
     """Return the tokens of a batch: enough to fill the device, few enough that a query does not wait long for it."""
     return 8192 if _is_cuda() else 2048
+
+
+def _several_engines(options: Mapping[str, Any], data_parallel: int) -> dict[str, Any]:
+    """Let an engine of one GPU compute in its own process, as it would alone: vLLM would start another one for it."""
+    gpus = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
+    one_process = {"distributed_executor_backend": "uni"} if gpus == 1 else {}
+    return {"data_parallel_size": data_parallel, **one_process}
 
 
 def _cuda_defaults(options: Mapping[str, Any]) -> dict[str, Any]:

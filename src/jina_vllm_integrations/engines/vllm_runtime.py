@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from jina_vllm_integrations.engines.forking import spare_cuda
 from jina_vllm_integrations.errors import (
     EngineClosedError,
     EngineDiedError,
@@ -224,6 +225,7 @@ class VLLMRuntime:
             self._predecessor.join()  # it may still hold the memory that this one needs
         # Raw states: where nothing of ours pools inside vLLM, the mean must not be over normalised tokens.
         pooler_config = PoolerConfig(task="token_embed", use_activation=False)
+        spare_cuda()
         before = multiprocessing.active_children()
         try:
             llm = AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**self._options, pooler_config=pooler_config))
