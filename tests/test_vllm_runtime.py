@@ -102,12 +102,21 @@ def test_a_cancelled_future_is_done_for_those_who_wait_for_several(runtime):
 
 def test_stopping_leaves_no_future_open(runtime):
     """What is in work when the last user goes is done, and so is what comes too late."""
-    working = submit(runtime)
+    begun, late = threading.Event(), []
+
+    async def work(llm):
+        begun.set()
+        try:
+            await llm.work()
+        finally:
+            late.extend(runtime.submit([lambda: answer(None)]))
+
+    working = submit(runtime, work)
+    assert begun.wait(timeout=60)
     runtime.release()
     assert not wait([working], timeout=60).not_done
-    runtime._start_tasks([lambda: answer(None)], [late := type(working)()])
     with pytest.raises(EngineClosedError):
-        late.result(timeout=60)
+        late[0].result(timeout=60)
 
 
 def test_the_next_vllm_waits_for_the_memory_of_the_last(runtime, llms):

@@ -12,50 +12,30 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import weakref
 from concurrent.futures import CancelledError
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
-from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jina_vllm_integrations import pooling
 from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.closable import Closable
-from jina_vllm_integrations.engines.adapters import adapter_request
 from jina_vllm_integrations.engines.admission import Admission
+from jina_vllm_integrations.engines.computing import Computation, WireDtype
 from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options, vector_options
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
-from jina_vllm_integrations.errors import EngineClosedError, EngineError, MissingExtraError
+from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError
 from jina_vllm_integrations.fingerprints import fingerprint
 from jina_vllm_integrations.options import check_choice, check_count
-from jina_vllm_integrations.projectors import Projector, read_projectors
-from jina_vllm_integrations.prompts import check_image_length
 from jina_vllm_integrations.rendering.pool import processes_by_default
-from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
+from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
     from pathlib import Path
-
-    import numpy.typing as npt
-    from vllm import AsyncLLMEngine
-
-WireDtype = Literal["float32", "float16"]
-
-# Seconds that a text may come later than an image and still be computed first. Images come by the hundred.
-_PATIENCE_OF_IMAGES = 2.0
-
-# So many small images count as one large one.
-_SMALL_IMAGES_A_PAGE = 8
-
-_request_ids = count()
 
 
 class InProcessEngine(Closable):
@@ -213,9 +193,10 @@ class InProcessEngine(Closable):
         )
 
     @cached_property
-    def _projectors(self) -> dict[str, Projector]:
-        assert self.checkpoint.projector_file is not None
-        return read_projectors(self.checkpoint.projector_file)
+    def _computation(self) -> Computation:
+        return Computation(
+            self.checkpoint, max_tokens=self.max_tokens, pooling=self._pooling, wire_dtype=self._wire_dtype
+        )
 
     def _open_runtime(self) -> VLLMRuntime:
         if self._closed:
@@ -245,11 +226,10 @@ class InProcessEngine(Closable):
         assert task is not None
         self._tasks.add(task)
         is_image = isinstance(request.prompt, ImagePrompt)
-        compute = self._compute_image if is_image else self._compute_text
         expected = runtime.render_pool.expecting(request.prompt.token_ids) if is_image else nullcontext()
         try:
             with expected:
-                return await runtime.serve(partial(compute, runtime, request), life=life)
+                return await runtime.serve(partial(self._computation.compute, runtime, request), life=life)
         except asyncio.CancelledError:
             if task not in self._tasks:  # close() took it
                 raise self._closed_error() from None
@@ -262,87 +242,3 @@ class InProcessEngine(Closable):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _compute_text(self, runtime: VLLMRuntime, request: Request, llm: AsyncLLMEngine) -> Embedding:
-        # With its type said, vLLM takes a prompt as rendered; without, it hands it to a thread first.
-        prompt = {"type": "token", "prompt_token_ids": list(request.prompt.token_ids)}
-        async with runtime.admission.text(len(request.prompt.token_ids)):
-            return await self._encode(prompt, request, llm)
-
-    async def _compute_image(self, runtime: VLLMRuntime, request: Request, llm: AsyncLLMEngine) -> Embedding:
-        assert isinstance(request.prompt, ImagePrompt)
-        image = request.prompt.image
-        if image.size is None:  # a URL
-            image = await runtime.fetch(image)
-            assert image.size is not None
-        grid = self.checkpoint.grid.of(*image.size)
-        check_image_length(grid, request.prompt, self.max_tokens)
-        async with runtime.admission.pixels.take(self._n_pixels(grid)):
-            prompt = await runtime.render(image, request.prompt.token_ids, llm)
-            async with runtime.admission.image(len(prompt["prompt_token_ids"])):
-                return await self._encode(prompt, request, llm, grid=grid, patience=_PATIENCE_OF_IMAGES)
-
-    async def _encode(
-        self,
-        prompt: dict[str, Any],
-        request: Request,
-        llm: AsyncLLMEngine,
-        *,
-        grid: tuple[int, int] | None = None,
-        patience: float = 0.0,
-    ) -> Embedding:
-        from vllm import PoolingParams
-
-        answer = llm.encode(
-            prompt,
-            PoolingParams(task="token_embed", use_activation=False, extra_kwargs=self._pooler_options(request)),
-            f"jina-{next(_request_ids)}",
-            lora_request=adapter_request(self.checkpoint.adapters, request.task),
-            # The earliest deadline first: a text passes the pages in the queue, and cannot keep them out for ever.
-            priority=int(1000 * (time.monotonic() + patience)),
-        )
-        *_, output = [part async for part in answer]
-        data = output.outputs.data.float().numpy()
-        return self._embedding(request, data, np.asarray(output.prompt_token_ids, dtype=np.int64), grid)
-
-    def _n_pixels(self, grid: tuple[int, int]) -> int:
-        """Return how many pixels an image counts. A small one costs more than those that it has."""
-        rows, columns = grid
-        return max(
-            rows * columns * self.checkpoint.grid.cell**2, self.checkpoint.grid.max_pixels // _SMALL_IMAGES_A_PAGE
-        )
-
-    def _pooler_options(self, request: Request) -> dict[str, Any] | None:
-        if self._pooling == "client":
-            return None
-        return {
-            "output": request.output,
-            "dimensions": request.dimensions,
-            "task": request.task,
-            "wire_dtype": self._wire_dtype,
-        }
-
-    def _embedding(
-        self,
-        request: Request,
-        data: FloatArray,
-        token_ids: npt.NDArray[np.int64],
-        grid: tuple[int, int] | None,
-    ) -> Embedding:
-        special = self.checkpoint.special
-        if self._pooling == "client":
-            if len(data) != len(token_ids):  # vLLM's first model runner, once it has preempted a chunked prompt
-                raise EngineError(
-                    f"vLLM returned {len(data)} states for {len(token_ids)} tokens. Embed the item again; give vLLM "
-                    "more KV cache (kv_cache_memory_bytes) to keep this from happening."
-                )
-            projector = None if request.output == "dense" else self._projectors[request.task]
-            return pooling.pool(data, token_ids, special, request, projector=projector, grid=grid)
-        if request.output == "dense":
-            return Embedding(dense=data)
-        dense = None
-        if request.output == "both":  # one row, the dense vector first
-            dense, data = np.split(data, [request.dimensions or self.checkpoint.hidden_size])
-            dense = dense.copy()  # not a view that keeps the token vectors alive
-            data = data.reshape(len(token_ids), -1)
-        return Embedding(dense=dense, tokens=pooling.with_tokens(data, token_ids, special, grid))

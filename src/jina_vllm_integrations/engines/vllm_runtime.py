@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from jina_vllm_integrations.engines.forking import spare_cuda
+from jina_vllm_integrations.engines.loop_thread import LoopThread
 from jina_vllm_integrations.errors import (
     EngineClosedError,
     EngineDiedError,
@@ -53,7 +54,7 @@ class VLLMRuntime:
     """
 
     _shared: ClassVar[dict[str, VLLMRuntime]] = {}
-    _stopping: ClassVar[dict[str, threading.Thread]] = {}
+    _stopping: ClassVar[dict[str, LoopThread]] = {}
     # Reentrant: the garbage collector may release an engine in the middle of acquiring another.
     _shared_lock: ClassVar[threading.RLock] = threading.RLock()
 
@@ -64,7 +65,7 @@ class VLLMRuntime:
         *,
         admission: Admission,
         render_processes: int,
-        predecessor: threading.Thread | None,
+        predecessor: LoopThread | None,
     ) -> None:
         self._key = key
         self._options = options
@@ -81,9 +82,7 @@ class VLLMRuntime:
         self._failure: Callable[[], EngineError] = partial(EngineDiedError, _DIED)
         self._stopped = False
         self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run_loop, name="jina-vllm", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread("jina-vllm")
 
     @classmethod
     def acquire(cls, options: dict[str, Any], *, admission: Admission, render_processes: int) -> VLLMRuntime:
@@ -136,10 +135,7 @@ class VLLMRuntime:
                 f"this engine belongs to process {self._pid} and does not work in its fork {os.getpid()}. "
                 "Make the engine in the process that uses it, or start processes with the 'spawn' method."
             )
-        futures: list[Future[T]] = [Future() for _ in functions]
-        # One call for all of them: waking the loop for each would cost as much as a short text.
-        self._loop.call_soon_threadsafe(self._start_tasks, functions, futures)
-        return futures
+        return self._thread.submit(functions)
 
     async def serve(self, work: Callable[[AsyncLLMEngine], Awaitable[T]], *, life: int) -> T:
         """Do work on the event loop, once vLLM is up.
@@ -183,7 +179,7 @@ class VLLMRuntime:
         Raises:
             ImageError: As `ImageHandle.pinned`.
         """
-        return await self._loop.run_in_executor(self._downloads, image.pinned)
+        return await asyncio.get_running_loop().run_in_executor(self._downloads, image.pinned)
 
     async def render(self, image: ImageHandle, token_ids: Sequence[int], llm: AsyncLLMEngine) -> dict[str, Any]:
         """Decode an image and render its prompt, in a process where these are up, and in a thread until then.
@@ -257,36 +253,15 @@ class VLLMRuntime:
         self._life += 1
         self._failure = partial(kind, message)
 
-    def _run_loop(self) -> None:
-        self._loop.run_forever()
-        self._loop.close()
-
-    def _start_tasks(
-        self, functions: Sequence[Callable[[], Coroutine[Any, Any, T]]], futures: Sequence[Future[T]]
-    ) -> None:
-        for function, future in zip(functions, futures, strict=True):
-            if self._stopped:
-                future.set_exception(EngineClosedError("the engine is being closed. Make another one."))
-            elif not future.cancelled():
-                task = self._loop.create_task(function())
-                task.add_done_callback(partial(_settle, future))
-                future.add_done_callback(partial(self._cancel_with, task))
-            else:
-                future.set_running_or_notify_cancel()
-
-    def _cancel_with(self, task: asyncio.Task[Any], future: Future[Any]) -> None:
-        if future.cancelled() and not task.done():
-            self._loop.call_soon_threadsafe(task.cancel)
-
     def _stop(self) -> None:
         if self._stopped or not self.is_ours:
             return
         self._stopped = True
         atexit.unregister(self._stop)
-        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop)
-        # The garbage collector may call from the loop's own thread, which cannot wait for itself.
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        # The garbage collector may call from the loop's own thread, which does not wait for itself.
+        self._thread.end(
+            self._shut_down, refusal=partial(EngineClosedError, "the engine is being closed. Make another one.")
+        )
 
     async def _shut_down(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -298,20 +273,6 @@ class VLLMRuntime:
         finally:
             if self._llm is not None:
                 self._discard(self._llm)
-            self._loop.stop()
-
-
-def _settle(future: Future[T], task: asyncio.Task[T]) -> None:
-    """Put into a future what a task came to, unless the future was cancelled meanwhile."""
-    if task.cancelled():
-        future.cancel()
-    error = None if task.cancelled() else task.exception()
-    if not future.set_running_or_notify_cancel():  # tells those who wait for several futures, as cancel() does not
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(task.result())
 
 
 def _reason(error: Exception) -> str:
