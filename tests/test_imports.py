@@ -17,7 +17,7 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 
 # A module imports from its own layer and those above it.
 LAYERS = (
-    {"types", "errors", "options", "positions", "closable", "progress", "cache", "threaded"},
+    {"types", "errors", "options", "positions", "closable", "progress", "cache", "threaded", "cores"},
     {"images", "model_files", "projectors", "in_flight", "quantization", "content"},
     {"checkpoints", "copying", "image_access", "page_images", "page_results", "pages", "thumbnails"},
     {"fingerprints", "prompts", "spans", "pooling", "scoring", "random_checkpoint"},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jina_vllm_integrations.cores import available_cores
 from jina_vllm_integrations.errors import EngineError
 from jina_vllm_integrations.rendering import channel
 from jina_vllm_integrations.rendering.jobs import Job
@@ -262,4 +262,4 @@ class RenderPool:
 
 def processes_by_default() -> int:
     """How many render processes suit this machine: most of its cores, where there are any to spare."""
-    return max(0, min(_MOST_BY_DEFAULT, len(os.sched_getaffinity(0)) - _CORES_OF_THE_ENGINE))
+    return max(0, min(_MOST_BY_DEFAULT, available_cores() - _CORES_OF_THE_ENGINE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 
 import numpy as np
 
+from jina_vllm_integrations.cores import available_cores
 from jina_vllm_integrations.errors import InputError, ItemTypeError
 from jina_vllm_integrations.options import check_choice, check_count
 from jina_vllm_integrations.positions import naming
@@ -171,7 +171,9 @@ def _on_all_cores(queries: Sequence[FloatArray], places: Places) -> list[FloatAr
     best = np.empty((len(places.lengths), len(columns)), dtype=np.float32)
 
     n_rows = places.lengths.cumsum()
-    n_shares = max(1, min(len(os.sched_getaffinity(0)), n_rows[-1] * columns.size // _WORK_OF_A_THREAD))
+    n_shares = max(1, n_rows[-1] * columns.size // _WORK_OF_A_THREAD)
+    if n_shares > 1:
+        n_shares = min(n_shares, available_cores())
     ends = np.searchsorted(n_rows, np.linspace(0, n_rows[-1], n_shares + 1)[1:-1]).tolist()
     shares = [slice(*share) for share in pairwise([0, *ends, len(best)])]
     if n_shares == 1:
