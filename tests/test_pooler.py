@@ -30,7 +30,7 @@ def metadata(*requests):
     return SimpleNamespace(
         prompt_lens=torch.tensor([len(row) for row in ids]),
         pooling_states=states,
-        pooling_params=[SimpleNamespace(extra_kwargs=each) for each in options],
+        pooling_params=[SimpleNamespace(extra_kwargs=each, late_interaction_params=None) for each in options],
         get_pooling_cursor=lambda: cursor,
         prompt_token_ids_cpu=pad_sequence([torch.tensor(row) for row in ids], batch_first=True),
     )

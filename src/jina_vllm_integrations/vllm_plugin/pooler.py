@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -13,25 +13,35 @@ from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 from jina_vllm_integrations.vllm_plugin.means import segment_means
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
+    from vllm.pooling_params import PoolingParams
     from vllm.tasks import PoolingTask
     from vllm.v1.outputs import PoolerOutput
     from vllm.v1.pool.metadata import PoolingMetadata
 
 
-class _Form(NamedTuple):
-    """How vectors leave."""
+class _Wanted(NamedTuple):
+    """What a request asked for. Requests that want the same are answered together."""
 
+    output: Literal["dense", "tokens", "both"]
+    task: str | None
     dimensions: int | None
     dtype: Literal["float32", "float16"]
+    stays: bool
 
-    def unit(self, means: torch.Tensor) -> torch.Tensor:
-        """Cut dense vectors to their Matryoshka size and scale them to unit length."""
-        return self.typed(normalize(means[..., : self.dimensions], dim=-1))
 
-    def typed(self, vectors: torch.Tensor) -> torch.Tensor:
-        return vectors.half() if self.dtype == "float16" else vectors
+class _Prompt(NamedTuple):
+    """A prompt that is complete.
+
+    Attributes:
+        states: Of its tokens. *Shape:* ``(n_tokens, hidden_size)``.
+        image_ids: The ids of its tokens, if there is an image among them.
+    """
+
+    states: torch.Tensor
+    image_ids: torch.Tensor | None
 
 
 class JinaPooler(Pooler):
@@ -81,55 +91,90 @@ class JinaPooler(Pooler):
         started = (cursor.num_scheduled_tokens_cpu == cursor.seq_lens_cpu).tolist()
         finished = (pooling_metadata.prompt_lens == cursor.seq_lens_cpu).tolist()
         # On the CPU, because the second model runner fills no others, and finding an image there costs no GPU sync.
-        prompts = pooling_metadata.prompt_token_ids_cpu
-        has_image = (prompts == self._vision_start).any(dim=1).tolist()
-        outputs: list[torch.Tensor | None] = []
-        dense: defaultdict[_Form, dict[int, torch.Tensor]] = defaultdict(dict)
-        for chunk, is_first, is_last, state, parameters, image_ids in zip(
-            chunks,
-            started,
-            finished,
-            pooling_metadata.pooling_states,
-            pooling_metadata.pooling_params,
-            [prompt if with_image else None for prompt, with_image in zip(prompts, has_image, strict=True)],
-            strict=True,
+        token_ids = pooling_metadata.prompt_token_ids_cpu
+        has_image = (token_ids == self._vision_start).any(dim=1).tolist()
+        alike: defaultdict[_Wanted, dict[int, _Prompt]] = defaultdict(dict)
+        for position, (chunk, is_first, is_last, state, parameters) in enumerate(
+            zip(
+                chunks, started, finished, pooling_metadata.pooling_states, pooling_metadata.pooling_params, strict=True
+            )
         ):
             if is_first:
                 state.clean()  # chunks of before a preemption, which vLLM's first model runner keeps
             if not is_last:
                 # A chunk of a longer prompt. Its buffer is written again by the next step.
                 state.hidden_states_cache.append(chunk.clone())
-                outputs.append(None)
                 continue
             states = torch.cat([*state.hidden_states_cache, chunk]) if state.hidden_states_cache else chunk
             state.clean()
-            options = parameters.extra_kwargs or {}
-            form = _Form(options.get("dimensions"), options.get("wire_dtype", "float32"))
-            # Without options, as in vLLM's warm-up: what the checkpoint can give.
-            match options.get("output", "tokens" if len(self._projectors) else "dense"):
-                case "dense":
-                    dense[form][len(outputs)] = self._pooled(states, image_ids)
-                    outputs.append(None)
-                case "tokens":
-                    outputs.append(form.typed(self._tokens(states, options.get("task"))))
-                case "both":
-                    (mean,) = segment_means([self._pooled(states, image_ids)])
-                    tokens = self._tokens(states, options.get("task")).flatten()
-                    outputs.append(torch.cat([form.unit(mean), form.typed(tokens)]))
-        for form, segments in dense.items():
-            # Off the GPU in one copy: vLLM would copy row after row. It waits for its own copies, and so for this one.
-            vectors = form.unit(segment_means(list(segments.values()))).to("cpu", non_blocking=True)
-            for position, vector in zip(segments, vectors, strict=True):
-                outputs[position] = vector
+            image_ids = token_ids[position] if has_image[position] else None
+            alike[self._wanted(parameters)][position] = _Prompt(states, image_ids)
+        outputs: list[torch.Tensor | None] = [None] * len(chunks)
+        for wanted, prompts in alike.items():
+            for position, vectors in zip(prompts, self._vectors(wanted, list(prompts.values())), strict=True):
+                outputs[position] = vectors
         return outputs
 
-    def _pooled(self, states: torch.Tensor, image_ids: torch.Tensor | None) -> torch.Tensor:
-        """Return the states that a dense vector is the mean of: an image's span, or all."""
-        if image_ids is None:
-            return states
-        first, last = (image_ids == self._vision_start).nonzero()[0], (image_ids == self._vision_end).nonzero()[-1]
-        return states[int(first) : int(last) + 1]
+    def _wanted(self, parameters: PoolingParams) -> _Wanted:
+        options = parameters.extra_kwargs or {}
+        return _Wanted(
+            # Without options, as in vLLM's warm-up: what the checkpoint can give.
+            output=options.get("output", "tokens" if len(self._projectors) else "dense"),
+            task=options.get("task"),
+            dimensions=options.get("dimensions"),
+            dtype=options.get("wire_dtype", "float32"),
+            # vLLM's own late interaction goes on with them.
+            stays=parameters.late_interaction_params is not None,
+        )
 
-    def _tokens(self, states: torch.Tensor, task: str | None) -> torch.Tensor:
+    def _vectors(self, wanted: _Wanted, prompts: Sequence[_Prompt]) -> Sequence[torch.Tensor]:
+        """Return what each prompt's request gets.
+
+        All of them in a few kernels and one copy off the GPU: a batch of short texts has hundreds, and each launch and
+        each copy takes as long as it does for a long one.
+        """
+        lengths = [len(prompt.states) for prompt in prompts]
+        vectors: Sequence[torch.Tensor]
+        match wanted.output:
+            case "dense":
+                vectors = self._dense(prompts, wanted.dimensions).to(**_leaving(wanted)).unbind()
+            case "tokens":
+                vectors = self._tokens(prompts, wanted.task).to(**_leaving(wanted)).split(lengths)
+            case "both":
+                dense = self._dense(prompts, wanted.dimensions)
+                tokens = self._tokens(prompts, wanted.task)
+                parts = [
+                    part.flatten() for pair in zip(dense.unbind(), tokens.split(lengths), strict=True) for part in pair
+                ]
+                sizes = [dense.shape[1] + length * tokens.shape[1] for length in lengths]
+                vectors = torch.cat(parts).to(**_leaving(wanted)).split(sizes)
+        return vectors
+
+    def _dense(self, prompts: Sequence[_Prompt], dimensions: int | None) -> torch.Tensor:
+        """Return one unit vector a prompt, cut to its Matryoshka size first."""
+        means = segment_means([self._pooled(prompt) for prompt in prompts])
+        vectors: torch.Tensor = normalize(means[:, :dimensions], dim=-1)
+        return vectors
+
+    def _pooled(self, prompt: _Prompt) -> torch.Tensor:
+        """Return the states that a dense vector is the mean of: an image's span, or all."""
+        if prompt.image_ids is None:
+            return prompt.states
+        first = (prompt.image_ids == self._vision_start).nonzero()[0]
+        last = (prompt.image_ids == self._vision_end).nonzero()[-1]
+        return prompt.states[int(first) : int(last) + 1]
+
+    def _tokens(self, prompts: Sequence[_Prompt], task: str | None) -> torch.Tensor:
+        """Return one unit vector a token, prompt after prompt."""
         projector = self._projectors[task or next(iter(self._projectors))]
+        states = torch.cat([prompt.states for prompt in prompts])
         return normalize(projector(states.to(projector.weight.dtype)).float(), dim=-1)
+
+
+def _leaving(wanted: _Wanted) -> dict[str, Any]:
+    """Return how vectors leave: on their way to the CPU already, where nothing else is to be done with them.
+
+    vLLM would copy them request by request. It waits for its own copies before it reads, and so for this one.
+    """
+    dtype = torch.float16 if wanted.dtype == "float16" else torch.float32
+    return {"dtype": dtype} if wanted.stays else {"dtype": dtype, "device": "cpu", "non_blocking": True}
