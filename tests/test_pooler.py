@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -45,14 +46,14 @@ def pooled(pooler, states, *requests):
 @pytest.mark.parametrize("ids", [[0, 0, 0], [0]])
 def test_the_warm_up_of_a_checkpoint_without_a_head(ids):
     """VLLM warms up on a GPU without options and with zeros for token ids, sometimes too few of them."""
-    pooler = JinaPooler(nn.ModuleDict(), vision_start=START, vision_end=END)
+    pooler = JinaPooler(nn.ModuleDict(), vision_start=START, vision_end=END, pickled=False)
     (vector,) = pooled(pooler, torch.ones(len(ids), HIDDEN), (PoolingStates(), None, ids, len(ids), len(ids)))
     assert vector.shape == (HIDDEN,)
 
 
 def test_a_preempted_prompt_starts_again(projectors):
     """Chunks of before a preemption do not count twice."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     states, ids, options = torch.randn(6, HIDDEN), [1, 2, 3, 4, 5, 6], {"output": "dense"}
     (expected,) = pooled(pooler, states, (PoolingStates(), options, ids, 6, 6))
     state = PoolingStates()
@@ -63,7 +64,7 @@ def test_a_preempted_prompt_starts_again(projectors):
 
 def test_chunks_of_several_prompts_are_kept_apart(projectors):
     """Two prompts whose chunks share steps come out as they would alone, whatever becomes of the step's buffer."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     states, ids = torch.randn(2, 6, HIDDEN), [1, START, 3, 4, END, 6]
     options = [{"output": "dense", "dimensions": 4}, {"output": "both", "task": "code"}]
     alone = [pooled(pooler, states[row], (PoolingStates(), options[row], ids, 6, 6))[0] for row in range(2)]
@@ -82,7 +83,7 @@ def test_chunks_of_several_prompts_are_kept_apart(projectors):
 @pytest.mark.parametrize("shift", range(3))
 def test_a_mixed_batch_gives_each_request_what_it_gets_alone(projectors, shift):
     """Dense vectors are scaled together; outputs, sizes and dtypes still come out each in its place."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     options = [
         {"output": output, "dimensions": dimensions, "wire_dtype": dtype, "task": task}
         for output, dimensions, (dtype, task) in itertools.product(
@@ -101,6 +102,15 @@ def test_a_mixed_batch_gives_each_request_what_it_gets_alone(projectors, shift):
         torch.testing.assert_close(found, alone, rtol=0, atol=1e-3 if half else 1e-6)
 
 
+@pytest.mark.parametrize("output", ["dense", "tokens", "both"])
+def test_what_is_pickled_shares_no_memory(projectors, output):
+    """Where vLLM's worker pickles its answers, each weighs what it holds, not what it was a part of."""
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=True)
+    requests = [(PoolingStates(), {"output": output}, [1] * 64, 64, 64)] * 50
+    found = pooled(pooler, torch.randn(50 * 64, HIDDEN), *requests)
+    assert max(len(pickle.dumps(each)) - each.nbytes for each in found) < 1000
+
+
 def prompt_of(length, span):
     """Return token ids, with an image in the span unless that is all."""
     ids = [1] * length
@@ -112,7 +122,7 @@ def prompt_of(length, span):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_means_of_many_prompts_are_those_of_each(projectors, dtype):
     """Prompts of one token and of thousands, with an image and without, in one batch: the means in float64."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END)
+    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     lengths = [1, 63, 64, 65, 2, 128, 3000, 129]
     spans = [(length // 3, length - length // 4) if length > 64 else (0, length) for length in lengths]
     states = [torch.randn(length, HIDDEN).to(dtype) for length in lengths]

@@ -54,10 +54,19 @@ def test_a_gpu_is_kept_busy_and_the_vision_encoder_compiled(options_of):
     assert options["max_num_batched_tokens"] == 8192
 
 
-@pytest.mark.parametrize(("gpus", "backend"), [(1, "uni"), (2, None)])
-def test_each_of_several_engines_computes_in_one_process(options_of, gpus, backend):
+@pytest.mark.parametrize(
+    ("given", "backend"),
+    [
+        ({}, "uni"),
+        ({"tensor_parallel_size": 1, "pipeline_parallel_size": None}, "uni"),
+        ({"tensor_parallel_size": 2}, None),
+        ({"pipeline_parallel_size": 2}, None),
+        ({"data_parallel_backend": "ray"}, None),
+    ],
+)
+def test_each_of_several_engines_computes_in_one_process(options_of, given, backend):
     """As one alone does, unless it has several GPUs itself, or the caller says otherwise."""
-    options = options_of(data_parallel=4, tensor_parallel_size=gpus)
+    options = options_of(data_parallel=4, **given)
     assert options["data_parallel_size"] == 4
     assert options.get("distributed_executor_backend") == backend
     own = options_of(data_parallel=4, distributed_executor_backend="mp")
@@ -145,4 +154,4 @@ def test_processes_are_spawned_where_a_fork_has_no_cuda(monkeypatch, caplog, is_
     monkeypatch.setattr("torch.cuda._is_in_bad_fork", lambda: is_lost)
     spare_cuda()
     assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == ("spawn" if is_lost else "fork")
-    assert ("torch.cuda.is_available() does so" in caplog.text) == is_lost
+    assert ("To avoid it, import vllm first." in caplog.text) == is_lost

@@ -126,7 +126,7 @@ def test_the_next_vllm_waits_for_the_memory_of_the_last(runtime, llms):
     successor = VLLMRuntime.acquire({"model": "stub"}, admission=ADMISSION, render_processes=0)
     assert submit(successor, answer).result(timeout=60) is llms[1]
     assert llms[0].shut_down.is_set()
-    assert not runtime._thread.is_alive()
+    assert not runtime._thread._thread.is_alive()
     successor.release()
 
 

@@ -24,9 +24,11 @@ def one_after_another(encoder: JinaEncoder, pages: Sequence[Path]) -> dict[str, 
     start = time.perf_counter()
 
     def index() -> None:
-        for _ in encoder.stream(pages, role="document"):
-            pass
-        done.set()
+        try:
+            for _ in encoder.stream(pages, role="document"):
+                pass
+        finally:
+            done.set()
 
     indexing = threading.Thread(target=index)
     indexing.start()
@@ -45,7 +47,7 @@ def one_after_another(encoder: JinaEncoder, pages: Sequence[Path]) -> dict[str, 
 async def at_a_steady_pace(
     encoder: JinaEncoder, pages: Sequence[Path], texts: Sequence[str], *, texts_a_second: float
 ) -> dict[str, float]:
-    """Embed texts at a pace that waits for no answer, until the pages are done; without pages, all of them."""
+    """Embed texts at a pace that waits for no answer, until the pages are done or the texts; without pages, all."""
 
     async def index() -> None:
         await encoder.aembed(pages, role="document")
@@ -58,9 +60,9 @@ async def at_a_steady_pace(
     start = time.perf_counter()
     indexing = asyncio.create_task(index())
     asked = []
-    for text in texts:
+    for number, text in enumerate(texts, start=1):
         asked.append(asyncio.create_task(timed(text)))
-        await asyncio.sleep(1 / texts_a_second)
+        await asyncio.sleep(start + number / texts_a_second - time.perf_counter())
         if pages and indexing.done():
             break
     await indexing

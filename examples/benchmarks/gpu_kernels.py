@@ -25,11 +25,11 @@ from vllm.config import ProfilerConfig
 from jina_vllm_integrations import InProcessEngine, JinaEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
 BATCHES = 6
 PAGES_A_BATCH, TOKENS_A_BATCH = 11, 8192
-MOST_KERNELS = 30
+MOST_KERNELS = 20
 # The first that a kernel's name matches: attention is made of cutlass's parts, and so are names of fused kernels.
 KINDS = {
     "element-wise, fused": r"^triton_",
@@ -45,11 +45,7 @@ def kernels_of(encoder: JinaEncoder, engine: InProcessEngine, items: Sequence[An
     assert runtime is not None
 
     def call(name: str) -> None:
-        async def method() -> None:
-            await getattr(runtime._llm, name)()  # noqa: SLF001
-
-        methods: list[Coroutine[Any, Any, None]] = [method]
-        runtime.submit(methods)[0].result()
+        runtime.submit([getattr(runtime._llm, name)])[0].result()  # noqa: SLF001
 
     before = set(folder.rglob("*.gz"))
     encoder.embed(items, role="document")
@@ -91,28 +87,31 @@ def kind(name: str) -> str:
     return next((kind for kind, pattern in KINDS.items() if re.search(pattern, name, re.IGNORECASE)), "other")
 
 
-def main() -> None:
+def profiled(choice: str, work: dict[str, list[Any]]) -> dict[str, Any]:
     """Profile one choice of options."""
+    with tempfile.TemporaryDirectory() as scratch:
+        profiler = ProfilerConfig(
+            profiler="torch", torch_profiler_dir=scratch, torch_profiler_with_stack=False, ignore_frontend=True
+        )
+        with InProcessEngine(full_size.written(), profiler_config=profiler, **{**OPTIONS, **CHOICES[choice]}) as engine:
+            encoder = JinaEncoder(engine, task="retrieval")
+            encoder.warmup()
+            return {name: kernels_of(encoder, engine, items, Path(scratch)) for name, items in work.items()}
+
+
+def main() -> None:
+    """Profile some choices, one after the other, and record what is there after each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--choice", default="defaults, bf16", choices=list(CHOICES))
-    parser.add_argument("--name", default="gpu_kernels", help="of the result file")
+    parser.add_argument("--choices", nargs="+", default=["defaults, bf16", "defaults, fp8"], choices=list(CHOICES))
     options = parser.parse_args()
     work: dict[str, list[Any]] = {
         "pages": [*page_files.written(BATCHES * PAGES_A_BATCH)],
         **{f"texts of {n} tokens": texts(BATCHES * TOKENS_A_BATCH // n, n, n) for n in (512, 64)},
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        profiler = ProfilerConfig(
-            profiler="torch", torch_profiler_dir=scratch, torch_profiler_with_stack=False, ignore_frontend=True
-        )
-        with InProcessEngine(
-            full_size.written(), profiler_config=profiler, **{**OPTIONS, **CHOICES[options.choice]}
-        ) as engine:
-            encoder = JinaEncoder(engine, task="retrieval")
-            encoder.warmup()
-            figures = {name: kernels_of(encoder, engine, items, folder) for name, items in work.items()}
-    record(options.name, {"choice": options.choice, "batches": BATCHES, "work": figures})
+    choices: dict[str, Any] = {}
+    for choice in options.choices:
+        choices[choice] = profiled(choice, work)
+        record("gpu_kernels", {"batches": BATCHES, "choices": choices})
 
 
 if __name__ == "__main__":

@@ -164,6 +164,8 @@ def main() -> None:
     if options.choice:
         measure(options.choice, options)
         return
+    if options.pages <= 2 * EDGE:
+        parser.error(f"--pages must be more than {2 * EDGE}, the beginning and end of a stream that are left out.")
     full_size.written()
     page_files.written(options.pages)
     device = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)  # noqa: S607

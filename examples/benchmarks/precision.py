@@ -31,7 +31,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "transformers, bfloat16": None,
     "stock vLLM, encoder not padded, not compiled": {
         "pooling": "client",
-        "compilation_config": {"compile_mm_encoder": False},
+        **NOT_COMPILED,
     },
     "padded, not compiled": NOT_COMPILED,
     "defaults: padded, compiled": {},

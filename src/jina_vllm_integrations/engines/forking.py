@@ -18,13 +18,15 @@ def spare_cuda() -> None:
     vLLM sees to it by itself once CUDA is initialised here. But forks have none either after the first
     ``torch.cuda.is_available()``, unless vLLM was imported before.
     """
+    import torch
     from vllm.platforms import current_platform
 
-    if current_platform.is_cuda() and os.environ.get(_METHOD, "fork") == "fork" and not _fork_has_cuda():
+    forks = current_platform.is_cuda() and os.environ.get(_METHOD, "fork") == "fork"
+    if forks and not torch.cuda.is_initialized() and not _fork_has_cuda():
         logger.warning(
-            "CUDA was asked for in this process before vLLM was imported (torch.cuda.is_available() does so), and its "
-            "forks cannot use it. vLLM starts its processes by spawning, which takes longer. To avoid it, import vllm "
-            "first."
+            "forks of this process cannot use CUDA: most likely torch.cuda.is_available() was called before vLLM was "
+            "imported. vLLM spawns its processes instead, which takes longer, and needs a script's work to be under: "
+            "if __name__ == '__main__'. To avoid it, import vllm first."
         )
         os.environ[_METHOD] = "spawn"
 

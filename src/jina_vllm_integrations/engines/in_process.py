@@ -46,8 +46,8 @@ class InProcessEngine(Closable):
     when the interpreter exits. If vLLM's process dies, waiting calls raise `EngineDiedError`
     and the next call starts another.
 
-    On a machine without a GPU, vLLM starts its engine with the ``spawn`` method: a script needs the usual
-    ``if __name__ == "__main__":``.
+    On a machine without a GPU, or where CUDA is in use already, vLLM starts its engine with the ``spawn`` method: a
+    script needs the usual ``if __name__ == "__main__":``.
 
     Args:
         model: A directory that `prepare` made, or any jina-embeddings-v4 checkpoint for vLLM, e.g. the hub id

@@ -50,10 +50,6 @@ class LoopThread:
         """Wait until the thread has ended."""
         self._thread.join()
 
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
     def _run(self) -> None:
         self._loop.run_forever()
         self._loop.close()

@@ -40,6 +40,10 @@ _SAME_VECTORS = {
 }
 
 
+_GPUS_OF_AN_ENGINE = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
+_SPREAD = "data_parallel_backend"
+
+
 def check_options(options: Mapping[str, Any]) -> None:
     """Check a caller's options by name; vLLM checks the values when it starts.
 
@@ -117,9 +121,8 @@ def _batch_tokens() -> int:
 
 def _several_engines(options: Mapping[str, Any], data_parallel: int) -> dict[str, Any]:
     """Let an engine of one GPU compute in its own process, as it would alone: vLLM would start another one for it."""
-    gpus = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
-    one_process = {"distributed_executor_backend": "uni"} if gpus == 1 else {}
-    return {"data_parallel_size": data_parallel, **one_process}
+    is_alone = all(options.get(name) in {None, 1} for name in _GPUS_OF_AN_ENGINE) and not options.get(_SPREAD)
+    return {"data_parallel_size": data_parallel, **({"distributed_executor_backend": "uni"} if is_alone else {})}
 
 
 def _cuda_defaults(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -221,9 +221,9 @@ class VLLMRuntime:
             self._predecessor.join()  # it may still hold the memory that this one needs
         # Raw states: where nothing of ours pools inside vLLM, the mean must not be over normalised tokens.
         pooler_config = PoolerConfig(task="token_embed", use_activation=False)
-        spare_cuda()
         before = multiprocessing.active_children()
         try:
+            spare_cuda()
             llm = AsyncLLMEngine.from_engine_args(AsyncEngineArgs(**self._options, pooler_config=pooler_config))
         except Exception as error:
             self._fail(EngineStartError, f"vLLM did not start: {_reason(error)}")

@@ -68,6 +68,7 @@ class JinaEmbeddingsV4ForVLLM(Qwen2_5_VLForConditionalGeneration, SupportsLateIn
             self.multi_vector_projector,
             vision_start=config.vision_start_token_id,
             vision_end=config.vision_end_token_id,
+            pickled=vllm_config.parallel_config.distributed_executor_backend != "uni",
         )
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -62,10 +62,12 @@ class JinaPooler(Pooler):
         projectors: From a state to a token vector, by task. Empty: dense vectors only.
         vision_start: Id of the token before an image.
         vision_end: Id of the token after it.
+        pickled: Whether vLLM pickles the vectors, as it does where its worker has a process of its own.
     """
 
-    def __init__(self, projectors: nn.ModuleDict, *, vision_start: int, vision_end: int) -> None:
+    def __init__(self, projectors: nn.ModuleDict, *, vision_start: int, vision_end: int, pickled: bool) -> None:
         super().__init__()
+        self._pickled = pickled
         # Not a submodule: the model owns the weights, and would count them twice.
         self.__dict__["_projectors"] = projectors
         self._vision_start = vision_start
@@ -137,9 +139,9 @@ class JinaPooler(Pooler):
         vectors: Sequence[torch.Tensor]
         match wanted.output:
             case "dense":
-                vectors = self._dense(prompts, wanted.dimensions).to(**_leaving(wanted)).unbind()
+                vectors = self._leaving(self._dense(prompts, wanted.dimensions), wanted).unbind()
             case "tokens":
-                vectors = self._tokens(prompts, wanted.task).to(**_leaving(wanted)).split(lengths)
+                vectors = self._leaving(self._tokens(prompts, wanted.task), wanted).split(lengths)
             case "both":
                 dense = self._dense(prompts, wanted.dimensions)
                 tokens = self._tokens(prompts, wanted.task)
@@ -147,8 +149,22 @@ class JinaPooler(Pooler):
                     part.flatten() for pair in zip(dense.unbind(), tokens.split(lengths), strict=True) for part in pair
                 ]
                 sizes = [dense.shape[1] + length * tokens.shape[1] for length in lengths]
-                vectors = torch.cat(parts).to(**_leaving(wanted)).split(sizes)
+                vectors = self._leaving(torch.cat(parts), wanted).split(sizes)
+            case output:
+                raise ValueError(f"output must be 'dense', 'tokens' or 'both', got {output!r}.")
+        if self._pickled and not vectors[0].is_cuda:
+            return [each.clone() for each in vectors]  # of what shares memory, torch pickles all with each
         return vectors
+
+    def _leaving(self, vectors: torch.Tensor, wanted: _Wanted) -> torch.Tensor:
+        """Return vectors in the dtype that they leave in, and on their way to the CPU if they can be.
+
+        vLLM would copy them request by request. It waits for its own copies before it reads, and so for this one.
+        """
+        dtype = torch.float16 if wanted.dtype == "float16" else torch.float32
+        if self._pickled or wanted.stays:
+            return vectors.to(dtype)
+        return vectors.to("cpu", dtype, non_blocking=True)
 
     def _dense(self, prompts: Sequence[_Prompt], dimensions: int | None) -> torch.Tensor:
         """Return one unit vector a prompt, cut to its Matryoshka size first."""
@@ -169,12 +185,3 @@ class JinaPooler(Pooler):
         projector = self._projectors[task or next(iter(self._projectors))]
         states = torch.cat([prompt.states for prompt in prompts])
         return normalize(projector(states.to(projector.weight.dtype)).float(), dim=-1)
-
-
-def _leaving(wanted: _Wanted) -> dict[str, Any]:
-    """Return how vectors leave: on their way to the CPU already, where nothing else is to be done with them.
-
-    vLLM would copy them request by request. It waits for its own copies before it reads, and so for this one.
-    """
-    dtype = torch.float16 if wanted.dtype == "float16" else torch.float32
-    return {"dtype": dtype} if wanted.stays else {"dtype": dtype, "device": "cpu", "non_blocking": True}
