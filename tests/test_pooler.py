@@ -24,6 +24,12 @@ def projectors():
     return nn.ModuleDict({"retrieval": nn.Linear(HIDDEN, 4), "code": nn.Linear(HIDDEN, 4)})
 
 
+@pytest.fixture
+def pooler(projectors):
+    """Return a pooler whose vectors leave together."""
+    return JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
+
+
 def metadata(*requests):
     """Return vLLM's metadata of requests: state, options, token ids, tokens in this step, tokens seen after it."""
     states, options, ids, scheduled, seen = zip(*requests, strict=True)
@@ -51,9 +57,8 @@ def test_the_warm_up_of_a_checkpoint_without_a_head(ids):
     assert vector.shape == (HIDDEN,)
 
 
-def test_a_preempted_prompt_starts_again(projectors):
+def test_a_preempted_prompt_starts_again(pooler):
     """Chunks of before a preemption do not count twice."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     states, ids, options = torch.randn(6, HIDDEN), [1, 2, 3, 4, 5, 6], {"output": "dense"}
     (expected,) = pooled(pooler, states, (PoolingStates(), options, ids, 6, 6))
     state = PoolingStates()
@@ -62,9 +67,8 @@ def test_a_preempted_prompt_starts_again(projectors):
     torch.testing.assert_close(again, expected)
 
 
-def test_chunks_of_several_prompts_are_kept_apart(projectors):
+def test_chunks_of_several_prompts_are_kept_apart(pooler):
     """Two prompts whose chunks share steps come out as they would alone, whatever becomes of the step's buffer."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     states, ids = torch.randn(2, 6, HIDDEN), [1, START, 3, 4, END, 6]
     options = [{"output": "dense", "dimensions": 4}, {"output": "both", "task": "code"}]
     alone = [pooled(pooler, states[row], (PoolingStates(), options[row], ids, 6, 6))[0] for row in range(2)]
@@ -81,9 +85,8 @@ def test_chunks_of_several_prompts_are_kept_apart(projectors):
 
 
 @pytest.mark.parametrize("shift", range(3))
-def test_a_mixed_batch_gives_each_request_what_it_gets_alone(projectors, shift):
+def test_a_mixed_batch_gives_each_request_what_it_gets_alone(pooler, shift):
     """Dense vectors are scaled together; outputs, sizes and dtypes still come out each in its place."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     options = [
         {"output": output, "dimensions": dimensions, "wire_dtype": dtype, "task": task}
         for output, dimensions, (dtype, task) in itertools.product(
@@ -120,9 +123,8 @@ def prompt_of(length, span):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_means_of_many_prompts_are_those_of_each(projectors, dtype):
+def test_means_of_many_prompts_are_those_of_each(pooler, dtype):
     """Prompts of one token and of thousands, with an image and without, in one batch: the means in float64."""
-    pooler = JinaPooler(projectors, vision_start=START, vision_end=END, pickled=False)
     lengths = [1, 63, 64, 65, 2, 128, 3000, 129]
     spans = [(length // 3, length - length // 4) if length > 64 else (0, length) for length in lengths]
     states = [torch.randn(length, HIDDEN).to(dtype) for length in lengths]

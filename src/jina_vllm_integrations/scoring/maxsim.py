@@ -172,7 +172,7 @@ def _on_all_cores(queries: Sequence[FloatArray], places: Places) -> list[FloatAr
 
     n_rows = places.lengths.cumsum()
     n_shares = max(1, n_rows[-1] * columns.size // _WORK_OF_A_THREAD)
-    if n_shares > 1:
+    if n_shares > 1:  # asked for only then: it takes as long as a small search
         n_shares = min(n_shares, available_cores())
     ends = np.searchsorted(n_rows, np.linspace(0, n_rows[-1], n_shares + 1)[1:-1]).tolist()
     shares = [slice(*share) for share in pairwise([0, *ends, len(best)])]

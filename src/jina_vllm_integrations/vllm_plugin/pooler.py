@@ -13,7 +13,7 @@ from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 from jina_vllm_integrations.vllm_plugin.means import segment_means
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from vllm.pooling_params import PoolingParams
@@ -88,6 +88,19 @@ class JinaPooler(Pooler):
             hidden_states: Of the tokens of this step, request after request. *Shape:* ``(n_tokens, hidden_size)``.
             pooling_metadata: Which requests they belong to, and how far each has come.
         """
+        alike: defaultdict[_Wanted, dict[int, _Prompt]] = defaultdict(dict)
+        for position, prompt in self._complete(hidden_states, pooling_metadata):
+            alike[self._wanted(pooling_metadata.pooling_params[position])][position] = prompt
+        outputs: list[torch.Tensor | None] = [None] * len(pooling_metadata.pooling_params)
+        for wanted, prompts in alike.items():
+            for position, vectors in zip(prompts, self._vectors(wanted, list(prompts.values())), strict=True):
+                outputs[position] = vectors
+        return outputs
+
+    def _complete(
+        self, hidden_states: torch.Tensor, pooling_metadata: PoolingMetadata
+    ) -> Iterator[tuple[int, _Prompt]]:
+        """Yield the prompts that this step completes, by their position; keep the chunks of the others."""
         cursor = pooling_metadata.get_pooling_cursor()
         chunks = torch.split(hidden_states, cursor.num_scheduled_tokens_cpu.tolist())
         started = (cursor.num_scheduled_tokens_cpu == cursor.seq_lens_cpu).tolist()
@@ -95,27 +108,16 @@ class JinaPooler(Pooler):
         # On the CPU, because the second model runner fills no others, and finding an image there costs no GPU sync.
         token_ids = pooling_metadata.prompt_token_ids_cpu
         has_image = (token_ids == self._vision_start).any(dim=1).tolist()
-        alike: defaultdict[_Wanted, dict[int, _Prompt]] = defaultdict(dict)
-        for position, (chunk, is_first, is_last, state, parameters) in enumerate(
-            zip(
-                chunks, started, finished, pooling_metadata.pooling_states, pooling_metadata.pooling_params, strict=True
-            )
-        ):
-            if is_first:
+        for position, (chunk, state) in enumerate(zip(chunks, pooling_metadata.pooling_states, strict=True)):
+            if started[position]:
                 state.clean()  # chunks of before a preemption, which vLLM's first model runner keeps
-            if not is_last:
+            if not finished[position]:
                 # A chunk of a longer prompt. Its buffer is written again by the next step.
                 state.hidden_states_cache.append(chunk.clone())
                 continue
             states = torch.cat([*state.hidden_states_cache, chunk]) if state.hidden_states_cache else chunk
             state.clean()
-            image_ids = token_ids[position] if has_image[position] else None
-            alike[self._wanted(parameters)][position] = _Prompt(states, image_ids)
-        outputs: list[torch.Tensor | None] = [None] * len(chunks)
-        for wanted, prompts in alike.items():
-            for position, vectors in zip(prompts, self._vectors(wanted, list(prompts.values())), strict=True):
-                outputs[position] = vectors
-        return outputs
+            yield position, _Prompt(states, token_ids[position] if has_image[position] else None)
 
     def _wanted(self, parameters: PoolingParams) -> _Wanted:
         options = parameters.extra_kwargs or {}
