@@ -2,7 +2,8 @@
 
 On a GPU the geometry of jina-embeddings-v4 with random bfloat16 weights of unit gain, texts of 64 and 512 tokens, and
 pages; without one (``--size vision``) its vision encoder before a small language model, and small pictures. Padding and
-fp8 change vectors by rounding only: what they add is to be seen beside what bfloat16 itself costs.
+fp8 change vectors by rounding only: what they add is to be seen beside what bfloat16 itself costs. CPUs have no fp8;
+`fp8_rounding` shows what it would do there.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "padded, not compiled": NOT_COMPILED,
     "defaults: padded, compiled": {},
     "fp8": {"quantization": "fp8"},
+    "fp8 by rounding": {"quantization": "rounded_to_fp8", "enforce_eager": True},
 }
 SAMPLE = 24
 SMALL_SAMPLE = 8
@@ -78,6 +80,8 @@ def by_transformers(checkpoint: str, dtype: str, work: dict[str, list[Any]]) -> 
 
 def by_vllm(checkpoint: str, options: dict[str, Any], work: dict[str, list[Any]]) -> dict[str, np.ndarray]:
     """Compute in vLLM's batches."""
+    if options.get("quantization") == "rounded_to_fp8":
+        import fp8_rounding  # noqa: F401 - registers it
     from jina_vllm_integrations import InProcessEngine, JinaEncoder
 
     with InProcessEngine(checkpoint, **options) as engine:
