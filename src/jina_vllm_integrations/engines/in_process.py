@@ -49,6 +49,9 @@ class InProcessEngine(Closable):
     On a machine without a GPU, or where CUDA is in use already, vLLM starts its engine with the ``spawn`` method: a
     script needs the usual ``if __name__ == "__main__":``.
 
+    While vLLM is up, Python's garbage collector looks after 50,000 new objects instead of 700: it would take requests
+    in flight for old, and stop this process to go through all objects. Thresholds that the application sets stay.
+
     Args:
         model: A directory that `prepare` made, or any jina-embeddings-v4 checkpoint for vLLM, e.g. the hub id
             ``"jinaai/jina-embeddings-v4-vllm-retrieval"`` (which has no multi-vector head).
