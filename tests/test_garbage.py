@@ -7,47 +7,56 @@ import gc
 import pytest
 
 from jina_vllm_integrations import JinaEncoder
-from jina_vllm_integrations.engines.garbage import Patience
+from jina_vllm_integrations.engines.garbage import CollectorThreshold
 
 DEFAULT = (700, 10, 10)
-PATIENT = (50_000, 10, 10)
+HELD_UP = (50_000, 10, 10)
 
 
 @pytest.fixture
-def patience():
-    """Return one of its own, and Python's default thresholds meanwhile."""
+def threshold():
+    """Return one that nobody holds up, and Python's default meanwhile."""
     before = gc.get_threshold()
     gc.set_threshold(*DEFAULT)
-    yield Patience()
+    yield CollectorThreshold()
     gc.set_threshold(*before)
 
 
-def test_held_by_two(patience):
-    """The last one who gives it back restores what was."""
-    patience.take()
-    patience.take()
-    assert gc.get_threshold() == PATIENT
-    patience.give_back()
-    assert gc.get_threshold() == PATIENT
-    patience.give_back()
+def test_held_up_by_two(threshold):
+    """It falls with the last one."""
+    threshold.hold_up("one")
+    threshold.hold_up("another")
+    assert gc.get_threshold() == HELD_UP
+    threshold.let_go("one")
+    assert gc.get_threshold() == HELD_UP
+    threshold.let_go("another")
     assert gc.get_threshold() == DEFAULT
 
 
 @pytest.mark.parametrize("chosen", [(100_000, 5, 5), (0, 10, 10)])
-def test_what_an_application_chose_stays(patience, chosen):
-    """It has more patience already, or has turned the collector off."""
+def test_what_an_application_chose_stays(threshold, chosen):
+    """It is higher already, or the collector turned off."""
     gc.set_threshold(*chosen)
-    patience.take()
+    threshold.hold_up("one")
     assert gc.get_threshold() == chosen
-    patience.give_back()
+    threshold.let_go("one")
     assert gc.get_threshold() == chosen
 
 
-def test_what_an_application_chooses_meanwhile_stays(patience):
+def test_what_was_lower_comes_back(threshold):
+    """An application's own, as well as Python's default."""
+    gc.set_threshold(10_000, 5, 5)
+    threshold.hold_up("one")
+    assert gc.get_threshold() == (50_000, 5, 5)
+    threshold.let_go("one")
+    assert gc.get_threshold() == (10_000, 5, 5)
+
+
+def test_what_an_application_chooses_meanwhile_stays(threshold):
     """Whoever sets it last knows best."""
-    patience.take()
+    threshold.hold_up("one")
     gc.set_threshold(1000, 20, 20)
-    patience.give_back()
+    threshold.let_go("one")
     assert gc.get_threshold() == (1000, 20, 20)
 
 

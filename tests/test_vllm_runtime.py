@@ -12,10 +12,9 @@ import pytest
 from jina_vllm_integrations import EngineClosedError, EngineDiedError
 from jina_vllm_integrations.engines import vllm_runtime
 from jina_vllm_integrations.engines.admission import Admission
-from jina_vllm_integrations.engines.garbage import Patience
+from jina_vllm_integrations.engines.garbage import CollectorThreshold
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
 
-DEFAULT, PATIENT = (700, 10, 10), (50_000, 10, 10)
 ADMISSION = Admission(batch_tokens=512, cell_pixels=784, page_pixels=602112, n_rendered=2)
 
 
@@ -53,12 +52,12 @@ def llms(monkeypatch):
 
 
 @pytest.fixture
-def patience(monkeypatch):
-    """Set Python's default thresholds, and a patience that no other vLLM holds."""
-    before = gc.get_threshold()
-    gc.set_threshold(*DEFAULT)
-    monkeypatch.setattr(vllm_runtime, "PATIENCE", Patience())
-    yield
+def thresholds(monkeypatch):
+    """Return low ones of the garbage collector, which are set, and which no other vLLM holds up."""
+    before, low = gc.get_threshold(), (700, 10, 10)
+    gc.set_threshold(*low)
+    monkeypatch.setattr(vllm_runtime, "COLLECTOR_THRESHOLD", CollectorThreshold())
+    yield low
     gc.set_threshold(*before)
 
 
@@ -132,17 +131,16 @@ def test_stopping_leaves_no_future_open(runtime):
         late[0].result(timeout=60)
 
 
-@pytest.mark.usefixtures("patience")
-def test_the_garbage_collector_is_patient_as_long_as_a_vllm_is_up(runtime, llms):
+def test_the_garbage_collector_waits_as_long_as_a_vllm_is_up(runtime, llms, thresholds):
     """From the first work to the release, also of a vLLM that came after one that died."""
-    assert gc.get_threshold() == DEFAULT
+    assert gc.get_threshold() == thresholds
     submit(runtime, answer).result(timeout=60)
-    assert gc.get_threshold() == PATIENT
+    assert gc.get_threshold() > thresholds
     llms[0].errored = True
     assert submit(runtime, answer).result(timeout=60) is llms[1]
-    assert gc.get_threshold() == PATIENT
+    assert gc.get_threshold() > thresholds
     runtime.release()
-    assert gc.get_threshold() == DEFAULT
+    assert gc.get_threshold() == thresholds
 
 
 def test_the_next_vllm_waits_for_the_memory_of_the_last(runtime, llms):

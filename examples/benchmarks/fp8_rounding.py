@@ -1,8 +1,8 @@
-"""Linear layers as fp8 computes them, on any device: a quantisation for vLLM that rounds as its own does, and no more.
+"""Linear layers as fp8 computes them, nearly, where no device multiplies float8: a quantisation for vLLM that rounds.
 
 vLLM's ``quantization="fp8"`` scales a weight matrix as a whole, and what goes into it token by token, so that the
-largest value is float8's; it multiplies in float8 and adds up in float32. CPUs multiply no float8, but float32 holds
-every float8 and the products of two, so rounding both and multiplying in float32 gives what a GPU would.
+largest value is float8's largest; then it rounds both. So is it done here, and multiplied in float32. A GPU adds up
+with fewer digits, which is not imitated.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
+LEAST_SCALE = 1 / (LARGEST * 512)  # vLLM's
 
 
 def rounded(values: torch.Tensor, *, by_row: bool) -> torch.Tensor:
     """Round values to float8 and back to float32, with one scale for all or one a row."""
     values = values.float()
     largest = values.abs().amax(-1, keepdim=True) if by_row else values.abs().max()
-    scale = largest.clamp(min=1e-12) / LARGEST
+    scale = (largest / LARGEST).clamp(min=LEAST_SCALE)
     return (values / scale).to(FLOAT8).float() * scale
 
 
@@ -43,8 +44,7 @@ class RoundedLinearMethod(UnquantizedLinearMethod):
 
     def apply(self, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """Multiply."""
-        product = linear(rounded(x, by_row=True), layer.weight).to(x.dtype)
-        return product if bias is None else product + bias
+        return linear(rounded(x, by_row=True), layer.weight, None if bias is None else bias.float()).to(x.dtype)
 
 
 class _Rounding(QuantizationConfig):

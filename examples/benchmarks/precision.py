@@ -39,6 +39,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "fp8": {"quantization": "fp8"},
     "fp8 by rounding": {"quantization": "rounded_to_fp8", "enforce_eager": True},
 }
+NOT_OF_SIZE = {"full": "fp8 by rounding", "vision": "fp8"}
 SAMPLE = 24
 SMALL_SAMPLE = 8
 SMALL_MACHINE = {
@@ -100,7 +101,7 @@ def compute(way: str, size: str) -> dict[str, np.ndarray]:
 def main() -> None:
     """Compute each way in a process of its own, on a GPU all at once, and record the distances."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), help="by default all that the device can")
     parser.add_argument("--size", choices=["full", "vision"], help="by default full where there is a GPU")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -109,6 +110,7 @@ def main() -> None:
         np.savez(options.out, **compute(options.way, options.size))
         return
     options.size = options.size or ("full" if device() == "cuda" else "vision")
+    options.ways = options.ways or [way for way in WAYS if way != NOT_OF_SIZE[options.size]]
     items(options.size)  # made once, before they are read at once
     with tempfile.TemporaryDirectory() as scratch:
         files = {way: Path(scratch) / f"{number}.npz" for number, way in enumerate(options.ways)}

@@ -49,8 +49,8 @@ class InProcessEngine(Closable):
     On a machine without a GPU, or where CUDA is in use already, vLLM starts its engine with the ``spawn`` method: a
     script needs the usual ``if __name__ == "__main__":``.
 
-    While vLLM is up, Python's garbage collector looks after 50,000 new objects instead of 700: it would take requests
-    in flight for old, and stop this process to go through all objects. Thresholds that the application sets stay.
+    While vLLM is up, Python's garbage collector waits for 50,000 new objects: it would take requests in flight for old,
+    and stop this process to go through all objects. A higher threshold stays, and so does one that is set meanwhile.
 
     Args:
         model: A directory that `prepare` made, or any jina-embeddings-v4 checkpoint for vLLM, e.g. the hub id

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from jina_vllm_integrations.engines.forking import spare_cuda
-from jina_vllm_integrations.engines.garbage import PATIENCE
+from jina_vllm_integrations.engines.garbage import COLLECTOR_THRESHOLD
 from jina_vllm_integrations.engines.loop_thread import LoopThread
 from jina_vllm_integrations.errors import (
     EngineClosedError,
@@ -211,7 +211,7 @@ class VLLMRuntime:
             self._discard(self._llm)
         if self._llm is None:
             self._llm = self._start()
-            PATIENCE.take()
+            COLLECTOR_THRESHOLD.hold_up(self)
         return self._llm
 
     def _start(self) -> AsyncLLMEngine:
@@ -245,7 +245,7 @@ class VLLMRuntime:
 
     def _discard(self, llm: AsyncLLMEngine) -> None:
         self._llm = None
-        PATIENCE.give_back()
+        COLLECTOR_THRESHOLD.let_go(self)
         llm.shutdown()
         # When one of several engines dies, vLLM ends the others in a thread of its own. Until then they hold the memory
         # that the next ones need.
