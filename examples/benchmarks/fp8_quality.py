@@ -27,6 +27,8 @@ from jina_vllm_integrations.demo import demo_engine
 from jina_vllm_integrations.scoring import score
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from search_sets import SearchSet
 
     from jina_vllm_integrations import InProcessEngine
@@ -62,12 +64,12 @@ def compute(way: str, size: int, folder: Path) -> None:
             np.savez(folder / f"{name}.npz", **vectors_of(engine, search_set(name, "test", size=size)))
 
 
-def figures(chosen: SearchSet, found: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> dict[str, Any]:
+def figures(languages: Sequence[str], found: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return the quality of a set, and the cosines of its vectors with the reference's."""
     return {
         "ndcg@5": {
-            "dense": ndcg(found["queries"] @ found["documents"].T, chosen.languages)["all"],
-            "late interaction": ndcg(found["late"], chosen.languages)["all"],
+            "dense": ndcg(found["queries"] @ found["documents"].T, languages)["all"],
+            "late interaction": ndcg(found["late"], languages)["all"],
         },
         "cosine": {
             kind: {"least": round(float(rows.min()), 5), "median": round(float(np.median(rows)), 5)}
@@ -87,6 +89,7 @@ def main() -> None:
     if options.way:
         compute(options.way, options.size, options.out)
         return
+    languages = {name: search_set(name, "test", size=options.size).languages for name in SET_NAMES}
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folders = {way: Path(scratch) / str(number) for number, way in enumerate(WAYS)}
@@ -97,7 +100,7 @@ def main() -> None:
             results[way] = {}
             for name in SET_NAMES:
                 files = [np.load(of / f"{name}.npz") for of in (folder, folders[REFERENCE])]
-                results[way][name] = figures(search_set(name, "test", size=options.size), *files)
+                results[way][name] = figures(languages[name], *files)
     record("fp8_quality", {"queries_and_documents_a_set": options.size, "ways": results})
 
 

@@ -38,8 +38,6 @@ _SAME_VECTORS = {
     *("mm_processor_cache_gb", "num_gpu_blocks_override", "pipeline_parallel_size", "served_model_name"),
     *("scheduling_policy", "tensor_parallel_size", "use_tqdm_on_load"),
 }
-
-
 _GPUS_OF_AN_ENGINE = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size")
 _SPREAD = "data_parallel_backend"
 
