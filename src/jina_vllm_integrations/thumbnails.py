@@ -11,8 +11,7 @@ from PIL import Image
 from jina_vllm_integrations.images import inspect
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.images import ImageLimits
-    from jina_vllm_integrations.types import ImageSource
+    from jina_vllm_integrations.images import ImageLimits, ImageSource
 
 MIME_TYPE = "image/jpeg"
 """Of every thumbnail. JPEG's size has a bound for any picture, and of a scan it is a quarter of PNG's."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from jina_vllm_integrations.images import ImageHandle
+    from jina_vllm_integrations.images import ImageHandle, ImageSource
 
 Role = Literal["query", "document"]
 """What an item is in a search. Decides the prefix of a text's prompt."""
@@ -32,9 +32,6 @@ VectorDtype = Literal["float32", "float16", "int8"]
 
 VectorArray: TypeAlias = npt.NDArray[Any]
 """An array of a `VectorDtype`."""
-
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
-"""An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image."""
 
 
 @dataclass(frozen=True)

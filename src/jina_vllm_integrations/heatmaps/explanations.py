@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from jina_vllm_integrations.encoder import JinaEncoder
-    from jina_vllm_integrations.types import Alignment, Embedding, FloatArray, ImageSource, Item, Request, TokenVectors
+    from jina_vllm_integrations.images import ImageSource
+    from jina_vllm_integrations.types import Alignment, Embedding, FloatArray, Item, Request, TokenVectors
 
 _LONGEST_SIDE = 1600
 

@@ -10,7 +10,7 @@ before any work is done, as far as its header tells::
 
 from __future__ import annotations
 
-from jina_vllm_integrations.images.handles import ImageHandle, inspect
+from jina_vllm_integrations.images.handles import ImageHandle, ImageSource, inspect
 from jina_vllm_integrations.images.limits import ImageLimits
 
-__all__ = ["ImageHandle", "ImageLimits", "inspect"]
+__all__ = ["ImageHandle", "ImageLimits", "ImageSource", "inspect"]

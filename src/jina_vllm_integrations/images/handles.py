@@ -29,7 +29,9 @@ from jina_vllm_integrations.images.limits import ImageLimits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jina_vllm_integrations.types import ImageSource
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
+"""An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:", re.IGNORECASE)

@@ -13,7 +13,8 @@ from jina_vllm_integrations.types import ImageInput, TextInput
 if TYPE_CHECKING:
     from langchain_core.documents.base import Blob
 
-    from jina_vllm_integrations.types import ImageSource, Item
+    from jina_vllm_integrations.images import ImageSource
+    from jina_vllm_integrations.types import Item
 
 LangChainImage: TypeAlias = "ImageSource | ImageInput | Blob | Mapping[str, Any]"
 """An image: a source of this package's, a ``str`` among them, a `Blob`, or a content block of a message."""

@@ -19,7 +19,7 @@ from jina_vllm_integrations.llama_index.node_images import held_image
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.types import ImageSource
+    from jina_vllm_integrations.images import ImageSource
 
 LlamaIndexImage: TypeAlias = "ImageSource | ImageInput | BaseNode | ImageBlock"
 """An image: a source of this package's, a ``str`` among them, a node with an image, or a block of a message."""
