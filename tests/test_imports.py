@@ -17,20 +17,24 @@ ROOT = Path(jina_vllm_integrations.__file__).parent
 
 # A module imports from its own layer and those above it.
 LAYERS = (
-    {"types", "errors", "options", "positions", "closable", "progress", "cache", "threaded", "cores"},
-    {"images", "model_files", "projectors", "in_flight", "quantization", "content"},
-    {"checkpoints", "copying", "image_access", "page_images", "page_results", "pages", "thumbnails"},
-    {"fingerprints", "prompts", "spans", "pooling", "scoring", "random_checkpoint"},
-    {"compression", "requests", "vllm_plugin"},
-    {"adapter_batches", "encoder"},
-    {"benchmarking", "heatmaps", "qdrant", "token_store"},
-    {"dense_cache", "dense_records", "document_vectors", "reranking"},
-    {"rendering"},
-    {"engines", "testing", "preparation"},
-    {"lazy_encoder"},
+    {"errors"},
+    {"foundation", "options", "closable", "progress", "cache", "cores"},
+    {"images"},
+    {"types"},
+    {"model", "model_files", "projectors", "checkpoints", "fingerprints", "prompts", "spans", "pooling"},
+    {"scoring", "quantization", "compression", "pages", "vllm_plugin"},
+    {"preparation", "random_checkpoint"},
+    {"encoding", "in_flight", "content", "requests", "encoder"},
+    {"engines", "rendering"},
+    {"token_store"},
+    {"reranking", "heatmaps", "qdrant", "benchmarking"},
+    {
+        *("adapters", "lazy_encoder", "copying", "image_access", "adapter_batches", "page_images", "thumbnails"),
+        *("threaded", "dense_cache", "dense_records", "document_vectors", "page_results"),
+    },
     {"langchain", "llama_index"},
-    {"demo", "doctor", "installation", "sources", "vector_files"},
-    {"cli"},
+    {"demo", "testing"},
+    {"cli", "doctor", "installation", "sources", "vector_files"},
 )
 FRAMEWORK_OF = {"langchain": "langchain_core", "llama_index": "llama_index"}
 HEAVY = {

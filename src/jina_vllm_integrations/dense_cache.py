@@ -11,9 +11,8 @@ import numpy as np
 
 from jina_vllm_integrations.content import digest
 from jina_vllm_integrations.dense_records import from_record, to_content, to_record, to_vectors
-from jina_vllm_integrations.errors import EngineError, InputError
+from jina_vllm_integrations.errors import EngineError, InputError, renaming
 from jina_vllm_integrations.in_flight import next_lot
-from jina_vllm_integrations.positions import renaming
 from jina_vllm_integrations.token_store.keys import each_pinned
 from jina_vllm_integrations.token_store.notes import Notes
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Item, Request, Role

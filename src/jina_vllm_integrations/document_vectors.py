@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jina_vllm_integrations.positions import renaming
+from jina_vllm_integrations.errors import renaming
 from jina_vllm_integrations.token_store.keys import each_pinned
 
 if TYPE_CHECKING:

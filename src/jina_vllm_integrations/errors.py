@@ -34,6 +34,12 @@ Messages state the rule, the offending value and the remedy.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 
 class JinaVLLMError(Exception):
     """Base of all errors of this package."""
@@ -166,3 +172,24 @@ class EngineClosedError(EngineError):
 
 class EngineDiedError(EngineError):
     """The engine's process ended unexpectedly. The next call starts another."""
+
+
+@contextmanager
+def naming(position: int | None) -> Iterator[None]:
+    """Let an error that is raised within be about the item at a position, or about one that was given alone."""
+    try:
+        yield
+    except InputError as error:
+        error.index = position
+        raise
+
+
+@contextmanager
+def renaming(positions: Sequence[int | None]) -> Iterator[None]:
+    """Let an error about one of several items name it by the caller's position; ``None`` for one given alone."""
+    try:
+        yield
+    except InputError as error:
+        if error.index is not None:
+            error.index = positions[error.index]
+        raise

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from itertools import count, islice
 from typing import TYPE_CHECKING, TypeVar
 
-from jina_vllm_integrations.errors import EngineError
-from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.errors import EngineError, naming
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence

@@ -10,10 +10,9 @@ import numpy as np
 
 from jina_vllm_integrations import images
 from jina_vllm_integrations.compression import check_factor, pool_tokens
-from jina_vllm_integrations.errors import InputError, ItemTypeError, OptionError
+from jina_vllm_integrations.errors import InputError, ItemTypeError, OptionError, naming
 from jina_vllm_integrations.heatmaps import overlays, sheets
 from jina_vllm_integrations.heatmaps.labels import prompt_tokens, token_labels
-from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.quantization import dequantize
 from jina_vllm_integrations.scoring import align
 from jina_vllm_integrations.types import ImageInput, TextInput

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from jina_vllm_integrations.adapter_batches import check_several, python_floats
-from jina_vllm_integrations.errors import EngineError
-from jina_vllm_integrations.positions import naming, renaming
+from jina_vllm_integrations.errors import EngineError, naming, renaming
 from jina_vllm_integrations.progress import progress_bar
 
 if TYPE_CHECKING:

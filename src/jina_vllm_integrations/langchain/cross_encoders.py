@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from langchain_core.cross_encoders import BaseCrossEncoder
 
-from jina_vllm_integrations.positions import renaming
+from jina_vllm_integrations.errors import renaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
-from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError, naming
 from jina_vllm_integrations.types import Item, TextInput
 
 if TYPE_CHECKING:

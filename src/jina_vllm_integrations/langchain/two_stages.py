@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations.document_vectors import LOT, DocumentVectors
-from jina_vllm_integrations.errors import InputError, OptionError
+from jina_vllm_integrations.errors import InputError, OptionError, naming
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.rankables import items
 from jina_vllm_integrations.langchain.searches import Scored
-from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.types import TextInput
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from jina_vllm_integrations.positions import renaming
+from jina_vllm_integrations.errors import renaming
 from jina_vllm_integrations.types import Embedding, FloatArray, Item, Request, Role, TextPrompt
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
-from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError
+from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError, naming
 from jina_vllm_integrations.llama_index.node_images import allowed_image
-from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from jina_vllm_integrations.document_vectors import DocumentVectors, lots_of
-from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.llama_index.rankables import items, noting_ids, query_item, with_score
-from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.reranking import LateInteractionReranker
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jina_vllm_integrations.closable import Closable
-from jina_vllm_integrations.errors import CheckpointError
+from jina_vllm_integrations.errors import CheckpointError, naming
 from jina_vllm_integrations.options import check_choice, check_count
-from jina_vllm_integrations.positions import naming
 from jina_vllm_integrations.progress import progress_bar
 from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from jina_vllm_integrations.content import digest, pixels
-from jina_vllm_integrations.positions import naming
+from jina_vllm_integrations.errors import naming
 from jina_vllm_integrations.token_store.threads import in_threads
 from jina_vllm_integrations.types import ImagePrompt, Item, Request, Role, TextPrompt
 
