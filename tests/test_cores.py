@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from jina_vllm_integrations import cores
+from jina_vllm_integrations.foundation import cores
 from jina_vllm_integrations.rendering.pool import processes_by_default
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jina_vllm_integrations.errors import naming, renaming
-from jina_vllm_integrations.options import check_choice, check_count
+from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.requests import check_plural
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.scoring.maxsim import Normalize, ranking

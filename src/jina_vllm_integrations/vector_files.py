@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import numpy as np
 
 from jina_vllm_integrations.errors import MissingExtraError, OptionError
-from jina_vllm_integrations.options import check_new_files
+from jina_vllm_integrations.foundation.options import check_new_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

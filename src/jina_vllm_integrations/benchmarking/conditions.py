@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.options import check_choice, check_count
+from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.types import Output, Role
 
 ImageFormat = Literal["jpeg", "png"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.options import check_count
+from jina_vllm_integrations.foundation.options import check_count
 
 _PART = re.compile(r"([1-9]\d*)?(?:texts:([1-9]\d*)|pages:([1-9]\d*)x([1-9]\d*))")
 _BESIDE = "queries-beside:"

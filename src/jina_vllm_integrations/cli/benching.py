@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jina_vllm_integrations.cli.model_choice import open_engine
 from jina_vllm_integrations.cli.output import note, say
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.options import check_new_files
+from jina_vllm_integrations.foundation.options import check_new_files
 
 if TYPE_CHECKING:
     import argparse

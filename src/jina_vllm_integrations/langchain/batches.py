@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from jina_vllm_integrations.adapter_batches import check_several, python_floats
 from jina_vllm_integrations.errors import EngineError, naming, renaming
-from jina_vllm_integrations.progress import progress_bar
+from jina_vllm_integrations.foundation.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from langchain_core.stores import ByteStore
 
-from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.options import check_count
+from jina_vllm_integrations.foundation.closable import Closable
+from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.token_store.shelf import LONGEST_KEY, Shelf
 
 if TYPE_CHECKING:

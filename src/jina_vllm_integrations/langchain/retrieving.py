@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, SkipValidation
 
 from jina_vllm_integrations.copying import CopiedBySettings
 from jina_vllm_integrations.errors import OptionError, naming
+from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
 from jina_vllm_integrations.langchain.images import LangChainInput, multimodal_item
 from jina_vllm_integrations.langchain.page_documents import PageDocuments
@@ -20,7 +21,6 @@ from jina_vllm_integrations.langchain.qdrant_pages import QdrantPages
 from jina_vllm_integrations.langchain.rankables import with_score
 from jina_vllm_integrations.langchain.searches import Scored, Search
 from jina_vllm_integrations.langchain.two_stages import TwoStages
-from jina_vllm_integrations.options import check_count
 from jina_vllm_integrations.qdrant import QdrantIndex
 from jina_vllm_integrations.token_store import TokenStore
 from jina_vllm_integrations.types import Item

@@ -8,9 +8,10 @@ from typing import Any
 from llama_index.core.base.embeddings.base import Embedding
 from pydantic import PrivateAttr
 
-from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.dense_cache import CachedEncoder
 from jina_vllm_integrations.encoder import JinaEncoder
+from jina_vllm_integrations.foundation.closable import Closable
+from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.llama_index.batches import IMAGES, QUERIES, TEXTS, Batch, ItemEncoder, Kind
 from jina_vllm_integrations.llama_index.caching import KVStoreBytes
@@ -19,7 +20,6 @@ from jina_vllm_integrations.llama_index.embedding_events import embedding_events
 from jina_vllm_integrations.llama_index.embedding_settings import EmbeddingSettings
 from jina_vllm_integrations.llama_index.images import LlamaIndexImage
 from jina_vllm_integrations.llama_index.worker_processes import check_may_start, worker_process
-from jina_vllm_integrations.progress import progress_bar
 
 # While the engine has one batch, the next is read and checked.
 _BATCHES_AT_ONCE = 2

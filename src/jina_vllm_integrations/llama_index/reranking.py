@@ -10,9 +10,9 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
-from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.copying import CopiedBySettings
 from jina_vllm_integrations.encoder import Engine
+from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.image_access import ImageAccess
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.lazy_encoder import LazyEncoder

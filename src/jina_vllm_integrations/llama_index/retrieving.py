@@ -8,12 +8,12 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import BaseNode
 
 from jina_vllm_integrations.errors import ItemTypeError, OptionError
+from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
 from jina_vllm_integrations.llama_index.node_images import as_image_node
 from jina_vllm_integrations.llama_index.qdrant_nodes import QdrantNodes
 from jina_vllm_integrations.llama_index.searches import Search
 from jina_vllm_integrations.llama_index.two_stages import TwoStages
-from jina_vllm_integrations.options import check_count
 from jina_vllm_integrations.page_images import IMAGE_KEYS, PageImages
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.options import check_choice, check_count
 from jina_vllm_integrations.page_images import IMAGE_KEYS, PageImages
 from jina_vllm_integrations.page_results.records import ImageMode
 from jina_vllm_integrations.page_results.showing import PageResults

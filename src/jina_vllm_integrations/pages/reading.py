@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from jina_vllm_integrations.cache import cache_directory
 from jina_vllm_integrations.errors import InputError, OptionError
+from jina_vllm_integrations.foundation.cache import cache_directory
+from jina_vllm_integrations.foundation.options import check_choice
+from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.options import check_choice
 from jina_vllm_integrations.pages.files import listed, page_files
 from jina_vllm_integrations.pages.image_folder import ImageFolder
 from jina_vllm_integrations.pages.pdfs import open_pdf
 from jina_vllm_integrations.pages.pictures import open_picture
 from jina_vllm_integrations.pages.records import SkippedPage
-from jina_vllm_integrations.progress import progress_bar
 
 if TYPE_CHECKING:
     import os

@@ -7,10 +7,10 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.closable import Closable
 from jina_vllm_integrations.errors import CheckpointError, naming
-from jina_vllm_integrations.options import check_choice, check_count
-from jina_vllm_integrations.progress import progress_bar
+from jina_vllm_integrations.foundation.closable import Closable
+from jina_vllm_integrations.foundation.options import check_choice, check_count
+from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
 from jina_vllm_integrations.qdrant.ids import check_ids, point_id

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.cores import available_cores
 from jina_vllm_integrations.errors import EngineError
+from jina_vllm_integrations.foundation.cores import available_cores
 from jina_vllm_integrations.rendering import channel
 from jina_vllm_integrations.rendering.jobs import Job
 from jina_vllm_integrations.rendering.launching import finish, kill, launch

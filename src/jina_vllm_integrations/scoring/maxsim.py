@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 
 import numpy as np
 
-from jina_vllm_integrations.cores import available_cores
 from jina_vllm_integrations.errors import InputError, ItemTypeError, naming
-from jina_vllm_integrations.options import check_choice, check_count
+from jina_vllm_integrations.foundation.cores import available_cores
+from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.quantization import dequantize
 from jina_vllm_integrations.scoring.packing import PackedVectors
 from jina_vllm_integrations.scoring.places import Places

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jina_vllm_integrations.errors import InputError
-from jina_vllm_integrations.progress import progress_bar
+from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.token_store.keys import pinned
 
 if TYPE_CHECKING:
