@@ -34,11 +34,11 @@ from jina_vllm_integrations.benchmarking import (
 )
 from jina_vllm_integrations.benchmarking.items import Supply, Work
 from jina_vllm_integrations.benchmarking.tables import short
-from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.cli import main
 from jina_vllm_integrations.demo.checkpoint import demo_checkpoint
 from jina_vllm_integrations.engines import in_process, vllm_runtime
 from jina_vllm_integrations.errors import EngineClosedError
+from jina_vllm_integrations.model.checkpoints import Checkpoint
 from jina_vllm_integrations.testing import FakeEngine
 
 # Qwen2.5-VL-3B's, as in jina-embeddings-v4.

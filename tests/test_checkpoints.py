@@ -11,7 +11,7 @@ import pytest
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from jina_vllm_integrations import CheckpointError, ImageSizeError
-from jina_vllm_integrations.checkpoints import Checkpoint, ImageGrid
+from jina_vllm_integrations.model.checkpoints import Checkpoint, ImageGrid
 
 GRID = ImageGrid(cell=28, min_pixels=3136, max_pixels=602112)
 

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from jina_vllm_integrations import JinaEncoder, OptionError
-from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.cli import main
 from jina_vllm_integrations.demo import DemoCorpus, DemoDocument, DemoQuery, demo_checkpoint, demo_corpus, demo_engine
 from jina_vllm_integrations.demo import checkpoint as checkpoints
 from jina_vllm_integrations.demo.search import DemoScores, format_search, score_corpus
 from jina_vllm_integrations.engines import in_process
+from jina_vllm_integrations.model.checkpoints import Checkpoint
 from jina_vllm_integrations.testing import FakeEngine
 
 TASKS = ("retrieval", "text-matching", "code")

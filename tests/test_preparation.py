@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from base_repo import ALPHA, LINEARS, RANK, TASKS, adapter_names, projector_names, write_base_repo
-from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.errors import CheckpointError, OptionError
+from jina_vllm_integrations.model.checkpoints import Checkpoint
 from jina_vllm_integrations.preparation import prepare, preparing
 from jina_vllm_integrations.preparation.tensor_files import StoredTensor, encode
 

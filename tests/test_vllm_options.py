@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from jina_vllm_integrations.checkpoints import Checkpoint
 from jina_vllm_integrations.engines.forking import spare_cuda
 from jina_vllm_integrations.engines.vllm_options import full_options
+from jina_vllm_integrations.model.checkpoints import Checkpoint
 
 
 @pytest.fixture(scope="module")

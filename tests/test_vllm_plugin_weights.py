@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import linear, silu
 from transformers import Qwen2VLImageProcessor
 
-from jina_vllm_integrations.model_files import read_json
+from jina_vllm_integrations.model.files import read_json
 from jina_vllm_integrations.vllm_plugin.padding import padded_weights, padded_width
 from jina_vllm_integrations.vllm_plugin.pixels import PixelScale, takes_raw_pixels
 

@@ -16,7 +16,7 @@ import snippets
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from jina_vllm_integrations.prompts import text_prompt
+from jina_vllm_integrations.model.prompts import text_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator, Sequence

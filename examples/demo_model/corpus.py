@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from search_sets import search_set
 
-from jina_vllm_integrations.model_files import write_json
+from jina_vllm_integrations.model.files import write_json
 
 _SIZES = {"pages": 24, "scenes": 24}
 # Not the seed of the test sets: the demo shows other pictures than those that the figures are measured on.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jina_vllm_integrations.prompts import IMAGE_PROMPT
+from jina_vllm_integrations.model.prompts import IMAGE_PROMPT
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

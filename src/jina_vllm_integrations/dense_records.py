@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jina_vllm_integrations.pooling import normalize
+from jina_vllm_integrations.model.pooling import normalize
 from jina_vllm_integrations.token_store.checksums import N_BYTES, is_whole, with_checksum
 
 if TYPE_CHECKING:

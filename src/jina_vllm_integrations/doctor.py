@@ -238,7 +238,7 @@ def _check_cpu(facts: Installation) -> Finding | None:
 
 
 def _check_checkpoint(model: str) -> Finding:
-    from jina_vllm_integrations.checkpoints import Checkpoint
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
 
     try:
         checkpoint = Checkpoint.read(model)

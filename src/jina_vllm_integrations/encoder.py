@@ -15,7 +15,7 @@ from jina_vllm_integrations.errors import ImageSizeError, OptionError
 from jina_vllm_integrations.foundation.options import check_choice
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.in_flight import in_order, in_order_async
-from jina_vllm_integrations.prompts import PromptBuilder
+from jina_vllm_integrations.model.prompts import PromptBuilder
 from jina_vllm_integrations.requests import RequestBuilder, in_lots
 from jina_vllm_integrations.types import (
     Embedding,
@@ -32,7 +32,7 @@ from jina_vllm_integrations.types import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
 
-    from jina_vllm_integrations.checkpoints import Checkpoint
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
 
 # In pixels: ten by ten cells.
 _SMALL_IMAGE = (280, 280)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from jina_vllm_integrations.model_files import read_json, write_json
-from jina_vllm_integrations.projectors import PROJECTOR_FILE
+from jina_vllm_integrations.model.files import read_json, write_json
+from jina_vllm_integrations.model.projectors import PROJECTOR_FILE
 from jina_vllm_integrations.types import Task
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from jina_vllm_integrations.in_flight import next_lot
 from jina_vllm_integrations.types import Item, Output, Request, Role, Task
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.checkpoints import Checkpoint
-    from jina_vllm_integrations.prompts import PromptBuilder
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
+    from jina_vllm_integrations.model.prompts import PromptBuilder
 
 # How many requests are built at once beside an event loop: enough to hide the hop to a worker thread, few enough that
 # a slow iterable is not waited for.

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self, get_args
 import numpy as np
 from PIL import Image
 
-from jina_vllm_integrations import pooling
-from jina_vllm_integrations.checkpoints import Checkpoint, ImageGrid, SpecialTokens
 from jina_vllm_integrations.errors import EngineClosedError
 from jina_vllm_integrations.foundation.closable import Closable
-from jina_vllm_integrations.projectors import Projector
+from jina_vllm_integrations.model import pooling
+from jina_vllm_integrations.model.checkpoints import Checkpoint, ImageGrid, SpecialTokens
+from jina_vllm_integrations.model.projectors import Projector
 from jina_vllm_integrations.random_checkpoint import byte_level_tokenizer
 from jina_vllm_integrations.types import Embedding, ImagePrompt, Request, Task
 

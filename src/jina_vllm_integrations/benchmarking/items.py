@@ -15,7 +15,7 @@ from PIL import Image
 
 from jina_vllm_integrations.benchmarking.workloads import Mixture, Pages, Texts
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.prompts import text_prompt
+from jina_vllm_integrations.model.prompts import text_prompt
 from jina_vllm_integrations.types import ImagePrompt, Item, Role
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from jina_vllm_integrations.errors import CheckpointError
-from jina_vllm_integrations.model_files import read_json
+from jina_vllm_integrations.model.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jina_vllm_integrations.checkpoints import Checkpoint
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

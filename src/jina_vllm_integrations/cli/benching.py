@@ -33,7 +33,7 @@ def bench(options: argparse.Namespace) -> int:
     """Measure how many items a second are embedded, and how long calls take."""
     from jina_vllm_integrations import benchmarking
     from jina_vllm_integrations.encoder import JinaEncoder
-    from jina_vllm_integrations.model_files import write_json
+    from jina_vllm_integrations.model.files import write_json
 
     if options.json is not None:
         check_new_files([options.json], overwrite=options.overwrite)

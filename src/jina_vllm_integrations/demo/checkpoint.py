@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jina_vllm_integrations.errors import CheckpointError
 from jina_vllm_integrations.foundation.cache import cache_directory
-from jina_vllm_integrations.model_files import read_json, write_json
+from jina_vllm_integrations.model.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

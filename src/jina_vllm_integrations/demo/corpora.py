@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jina_vllm_integrations.model_files import read_json
+from jina_vllm_integrations.model.files import read_json
 
 _FOLDER = Path(__file__).parent / "corpus"
 

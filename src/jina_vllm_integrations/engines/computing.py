@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jina_vllm_integrations import pooling
 from jina_vllm_integrations.engines.adapters import adapter_request
 from jina_vllm_integrations.errors import EngineError
-from jina_vllm_integrations.projectors import Projector, read_projectors
-from jina_vllm_integrations.prompts import check_image_length
+from jina_vllm_integrations.model import pooling
+from jina_vllm_integrations.model.projectors import Projector, read_projectors
+from jina_vllm_integrations.model.prompts import check_image_length
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Request
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from vllm import AsyncLLMEngine
 
-    from jina_vllm_integrations.checkpoints import Checkpoint
     from jina_vllm_integrations.engines.vllm_options import Pooling
     from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
 
 WireDtype = Literal["float32", "float16"]
 

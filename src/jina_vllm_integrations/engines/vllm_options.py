@@ -12,7 +12,7 @@ from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.vllm_plugin import ARCHITECTURE, STOCK_ARCHITECTURE
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.checkpoints import Checkpoint
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
 
 Pooling = Literal["engine", "client"]
 

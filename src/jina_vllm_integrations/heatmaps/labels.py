@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from jina_vllm_integrations.errors import InputError
-from jina_vllm_integrations.prompts import text_prompt
+from jina_vllm_integrations.model.prompts import text_prompt
 from jina_vllm_integrations.types import Role
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.checkpoints import MODEL_TYPE, Checkpoint
 from jina_vllm_integrations.errors import CheckpointError, OptionError
-from jina_vllm_integrations.model_files import locate, read_json
+from jina_vllm_integrations.model.checkpoints import MODEL_TYPE, Checkpoint
+from jina_vllm_integrations.model.files import locate, read_json
 from jina_vllm_integrations.preparation.tensor_files import FLOATS, StoredTensor, read_tensors
 
 if TYPE_CHECKING:

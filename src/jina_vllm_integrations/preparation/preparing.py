@@ -14,14 +14,14 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from jina_vllm_integrations import __version__
-from jina_vllm_integrations.checkpoints import MODEL_TYPE
 from jina_vllm_integrations.errors import CheckpointError, OptionError
-from jina_vllm_integrations.model_files import read_json, write_json
+from jina_vllm_integrations.model.checkpoints import MODEL_TYPE
+from jina_vllm_integrations.model.files import read_json, write_json
+from jina_vllm_integrations.model.projectors import PROJECTOR_FILE
 from jina_vllm_integrations.preparation.base_repo import PROCESSOR_FILES, PROJECTOR, BaseRepo
 from jina_vllm_integrations.preparation.task_adapters import TASKS, TaskAdapters
 from jina_vllm_integrations.preparation.tensor_files import write_tensors
 from jina_vllm_integrations.preparation.whole_directory import only_run, whole_directory
-from jina_vllm_integrations.projectors import PROJECTOR_FILE
 from jina_vllm_integrations.vllm_plugin import ARCHITECTURE
 
 if TYPE_CHECKING:

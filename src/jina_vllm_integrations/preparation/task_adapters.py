@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from jina_vllm_integrations.errors import CheckpointError
-from jina_vllm_integrations.model_files import read_json, write_json
+from jina_vllm_integrations.model.files import read_json, write_json
 from jina_vllm_integrations.preparation.base_repo import ADAPTER_CONFIG, ADAPTER_WEIGHTS, LINEARS, PROJECTOR
 from jina_vllm_integrations.preparation.tensor_files import FLOATS, encode, read_tensors, write_tensors
 from jina_vllm_integrations.types import Task

@@ -18,7 +18,7 @@ from vllm.model_executor.models.qwen2_5_vl import (
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.platforms import current_platform
 
-from jina_vllm_integrations.projectors import PROJECTOR_FILE, read_projectors
+from jina_vllm_integrations.model.projectors import PROJECTOR_FILE, read_projectors
 from jina_vllm_integrations.vllm_plugin.padding import padded_weights, padded_width
 from jina_vllm_integrations.vllm_plugin.pixels import PixelScale, takes_raw_pixels
 from jina_vllm_integrations.vllm_plugin.pooler import JinaPooler

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jina_vllm_integrations import spans
+from jina_vllm_integrations.model import spans
 from jina_vllm_integrations.types import Embedding, FloatArray, Request, TokenVectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from jina_vllm_integrations.checkpoints import SpecialTokens
-    from jina_vllm_integrations.projectors import Projector
+    from jina_vllm_integrations.model.checkpoints import SpecialTokens
+    from jina_vllm_integrations.model.projectors import Projector
 
 
 def normalize(vectors: FloatArray) -> FloatArray:

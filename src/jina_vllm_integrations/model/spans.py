@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from jina_vllm_integrations.checkpoints import SpecialTokens
+    from jina_vllm_integrations.model.checkpoints import SpecialTokens
 
 
 def content_span(token_ids: npt.NDArray[np.int64], special: SpecialTokens) -> slice:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from jina_vllm_integrations.errors import CheckpointError, ImageSizeError
-from jina_vllm_integrations.model_files import locate, read_json
-from jina_vllm_integrations.projectors import PROJECTOR_FILE, projector_file, read_projectors
+from jina_vllm_integrations.model.files import locate, read_json
+from jina_vllm_integrations.model.projectors import PROJECTOR_FILE, projector_file, read_projectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

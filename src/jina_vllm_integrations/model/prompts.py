@@ -23,7 +23,7 @@ from jina_vllm_integrations.types import ImageInput, ImagePrompt, Item, Prompt, 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from jina_vllm_integrations.checkpoints import Checkpoint
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
 
 # jina-embeddings-v4, modeling_jina_embeddings_v4.py: no system turn, no prefix, literal to the character.
 IMAGE_PROMPT = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Describe the image.<|im_end|>\n"

@@ -12,7 +12,7 @@ import xxhash
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jina_vllm_integrations.checkpoints import Checkpoint
+    from jina_vllm_integrations.model.checkpoints import Checkpoint
 
 # Weights, and what decides how they are used: configurations, vocabularies, merges.
 _SUFFIXES = {".json", ".model", ".safetensors", ".txt"}
