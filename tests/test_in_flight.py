@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from fake_engines import SilentEngine
-from jina_vllm_integrations import JinaEncoder, in_flight
+from jina_vllm_integrations import JinaEncoder
+from jina_vllm_integrations.encoding import in_flight
 from jina_vllm_integrations.testing import FakeEngine
 
 LIMIT = 512

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import ItemTypeError
-from jina_vllm_integrations.requests import check_plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

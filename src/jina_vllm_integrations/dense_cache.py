@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from jina_vllm_integrations.content import digest
 from jina_vllm_integrations.dense_records import from_record, to_content, to_record, to_vectors
+from jina_vllm_integrations.encoding.content import digest
+from jina_vllm_integrations.encoding.in_flight import next_lot
 from jina_vllm_integrations.errors import EngineError, InputError, renaming
-from jina_vllm_integrations.in_flight import next_lot
 from jina_vllm_integrations.token_store.keys import each_pinned
 from jina_vllm_integrations.token_store.notes import Notes
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Item, Request, Role
@@ -20,7 +20,7 @@ from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Ite
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
 
 T = TypeVar("T")
 

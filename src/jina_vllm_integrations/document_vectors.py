@@ -16,7 +16,7 @@ from jina_vllm_integrations.token_store.keys import each_pinned
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.encoder import Engine, JinaEncoder
+from jina_vllm_integrations.encoding.encoder import Engine, JinaEncoder
 from jina_vllm_integrations.errors import EngineClosedError, OptionError
 from jina_vllm_integrations.images import ImageLimits
 

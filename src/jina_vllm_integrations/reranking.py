@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import naming, renaming
 from jina_vllm_integrations.foundation.options import check_choice, check_count
-from jina_vllm_integrations.requests import check_plural
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.scoring.maxsim import Normalize, ranking
 from jina_vllm_integrations.token_store.keys import pinned_requests, source_key
@@ -19,7 +19,7 @@ from jina_vllm_integrations.types import Ranked, TokenVectors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import Embedding, Item, Request
 

@@ -63,13 +63,13 @@ class FakeEngine(Closable):
         self._closed = False
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
-        """Start work and return at once. See `jina_vllm_integrations.encoder.Engine`."""
+        """Start work and return at once. See `jina_vllm_integrations.encoding.encoder.Engine`."""
         with self._lock:
             self._check_open()
             return [self._executor.submit(self._compute, request) for request in requests]
 
     def warm_up(self, requests: Sequence[Request]) -> None:
-        """Compute. See `jina_vllm_integrations.encoder.Engine`."""
+        """Compute. See `jina_vllm_integrations.encoding.encoder.Engine`."""
         for answer in self.submit(requests):
             answer.result()
 

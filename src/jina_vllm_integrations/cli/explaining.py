@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def explain(options: argparse.Namespace) -> int:
     """Show what each token of a query finds in an image, and draw it."""
     from jina_vllm_integrations import heatmaps
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.heatmaps.lettering import Lettering
     from jina_vllm_integrations.heatmaps.tables import format_explanation
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jina_vllm_integrations.demo.corpora import DemoCorpus, DemoQuery
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.types import FloatArray
 
 # Shown in full is the first query of each of these languages about such a picture.

@@ -130,7 +130,7 @@ class InProcessEngine(Closable):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Another one for other weights, or options that change vectors. See `jina_vllm_integrations.encoder.Engine`.
+        """Another one for other weights, or options that change vectors. See `jina_vllm_integrations.encoding.encoder.Engine`.
 
         Reads all of the model's files once a process; a GB takes a fraction of a second where the page cache has it.
         """
@@ -149,7 +149,7 @@ class InProcessEngine(Closable):
         return 2 * int(self._options["max_num_seqs"]) * self._data_parallel
 
     def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
-        """Start work and return at once. See `jina_vllm_integrations.encoder.Engine`."""
+        """Start work and return at once. See `jina_vllm_integrations.encoding.encoder.Engine`."""
         with self._lock:
             if not requests:
                 return []
@@ -158,7 +158,7 @@ class InProcessEngine(Closable):
             return runtime.submit([partial(self._answer, runtime, request, life) for request in requests])
 
     def warm_up(self, requests: Sequence[Request]) -> None:
-        """Start vLLM and the render processes, and compute. See `jina_vllm_integrations.encoder.Engine`."""
+        """Start vLLM and the render processes, and compute. See `jina_vllm_integrations.encoding.encoder.Engine`."""
         images = [request for request in requests if isinstance(request.prompt, ImagePrompt)]
         if self._options["limit_mm_per_prompt"].get("image") == 0:
             requests, images = [request for request in requests if request not in images], []

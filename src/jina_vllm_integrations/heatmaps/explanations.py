@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from tokenizers import Tokenizer
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.images import ImageSource
     from jina_vllm_integrations.types import Alignment, Embedding, FloatArray, Item, Request, TokenVectors
 

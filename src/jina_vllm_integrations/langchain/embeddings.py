@@ -12,7 +12,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 
 from jina_vllm_integrations.copying import CopiedBySettings
 from jina_vllm_integrations.dense_cache import CachedEncoder
-from jina_vllm_integrations.encoder import Engine, JinaEncoder
+from jina_vllm_integrations.encoding.encoder import Engine, JinaEncoder
 from jina_vllm_integrations.errors import naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice

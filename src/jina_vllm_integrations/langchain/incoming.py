@@ -11,9 +11,9 @@ from uuid import uuid4
 
 from langchain_core.documents import Document
 
+from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import InputError, ItemTypeError
 from jina_vllm_integrations.langchain.rankables import listed_documents
-from jina_vllm_integrations.requests import check_plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

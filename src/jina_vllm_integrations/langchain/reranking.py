@@ -12,7 +12,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
 from jina_vllm_integrations.copying import CopiedBySettings
-from jina_vllm_integrations.encoder import Engine
+from jina_vllm_integrations.encoding.encoder import Engine
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.image_access import ImageAccess

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.page_images import PageImages

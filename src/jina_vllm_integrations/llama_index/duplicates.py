@@ -14,7 +14,7 @@ from jina_vllm_integrations.types import Embedding, FloatArray, Item, Request, R
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
 
 
 class UniqueEncoder:

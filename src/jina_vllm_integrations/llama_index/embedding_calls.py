@@ -9,7 +9,7 @@ from llama_index.core.base.embeddings.base import Embedding
 from pydantic import PrivateAttr
 
 from jina_vllm_integrations.dense_cache import CachedEncoder
-from jina_vllm_integrations.encoder import JinaEncoder
+from jina_vllm_integrations.encoding.encoder import JinaEncoder
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.lazy_encoder import LazyEncoder

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
-from jina_vllm_integrations.content import digest, pixels
+from jina_vllm_integrations.encoding.content import digest, pixels
 from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.images import ImageHandle
 

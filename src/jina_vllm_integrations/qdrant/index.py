@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from qdrant_client import QdrantClient, models
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from jina_vllm_integrations import images
+from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.qdrant.companions import Companions
 from jina_vllm_integrations.qdrant.ids import content_id, point_id
-from jina_vllm_integrations.requests import check_plural
 from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput
 
 if TYPE_CHECKING:

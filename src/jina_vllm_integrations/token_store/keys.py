@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from jina_vllm_integrations.content import digest, pixels
+from jina_vllm_integrations.encoding.content import digest, pixels
 from jina_vllm_integrations.errors import naming
 from jina_vllm_integrations.token_store.threads import in_threads
 from jina_vllm_integrations.types import ImagePrompt, Item, Request, Role, TextPrompt
@@ -16,7 +16,7 @@ from jina_vllm_integrations.types import ImagePrompt, Item, Request, Role, TextP
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
 
 
 def pinned(request: Request) -> Request:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from jina_vllm_integrations.content import digest
+from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.errors import naming
 from jina_vllm_integrations.token_store.keys import content_key, source_key
 from jina_vllm_integrations.token_store.threads import in_threads

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jina_vllm_integrations.compression import check_factor, pool_tokens
-from jina_vllm_integrations.content import digest
+from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.errors import InputError, naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
 
 _LEAST_BYTES = 2**20
 # How many notes of what a file shows wait for the next entries to be written with.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from jina_vllm_integrations.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.token_store.store import TokenStore
     from jina_vllm_integrations.types import Embedding, Item, Request, Role, TokenVectors
 

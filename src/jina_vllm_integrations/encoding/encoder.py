@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image
 
+from jina_vllm_integrations.encoding.in_flight import in_order, in_order_async
+from jina_vllm_integrations.encoding.requests import RequestBuilder, in_lots
 from jina_vllm_integrations.errors import ImageSizeError, OptionError
 from jina_vllm_integrations.foundation.options import check_choice
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.in_flight import in_order, in_order_async
 from jina_vllm_integrations.model.prompts import PromptBuilder
-from jina_vllm_integrations.requests import RequestBuilder, in_lots
 from jina_vllm_integrations.types import (
     Embedding,
     FloatArray,

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from jina_vllm_integrations.encoding.in_flight import next_lot
 from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError
 from jina_vllm_integrations.foundation.options import check_choice
-from jina_vllm_integrations.in_flight import next_lot
 from jina_vllm_integrations.types import Item, Output, Request, Role, Task
 
 if TYPE_CHECKING:
