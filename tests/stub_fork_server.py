@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from jina_vllm_integrations.rendering import renderer
-from jina_vllm_integrations.rendering.fork_server import main
+from jina_vllm_integrations.engines.rendering import renderer
+from jina_vllm_integrations.engines.rendering.fork_server import main
 
 DEADLY, CLUMSY = (255, 0, 0), (0, 255, 0)
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from jina_vllm_integrations.engines.rendering.pool import processes_by_default
 from jina_vllm_integrations.foundation import cores
-from jina_vllm_integrations.rendering.pool import processes_by_default
 
 
 @pytest.fixture

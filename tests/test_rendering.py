@@ -30,9 +30,9 @@ from PIL import Image
 import stub_fork_server
 from conftest import ENGINE_OPTIONS
 from jina_vllm_integrations import EngineError, ImageFormatError, InProcessEngine, JinaEncoder
+from jina_vllm_integrations.engines.rendering import channel, jobs, launching
+from jina_vllm_integrations.engines.rendering.pool import RenderPool
 from jina_vllm_integrations.images import inspect
-from jina_vllm_integrations.rendering import channel, jobs, launching
-from jina_vllm_integrations.rendering.pool import RenderPool
 
 SECONDS = 120
 TOKEN_IDS = [1, 2, 3]
@@ -557,7 +557,7 @@ def test_closing_ends_all_processes(stub_server, has_server):
 
 CALLER = """
 import asyncio, subprocess, sys
-from jina_vllm_integrations.rendering.pool import RenderPool
+from jina_vllm_integrations.engines.rendering.pool import RenderPool
 from stub_fork_server import stub_command
 
 async def main():

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from jina_vllm_integrations.engines.admission import Admission
 from jina_vllm_integrations.engines.computing import Computation, WireDtype
+from jina_vllm_integrations.engines.rendering.pool import processes_by_default
 from jina_vllm_integrations.engines.vllm_options import Pooling, check_options, full_options, vector_options
 from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
 from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError
@@ -29,7 +30,6 @@ from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.model.checkpoints import Checkpoint
 from jina_vllm_integrations.model.fingerprints import fingerprint
-from jina_vllm_integrations.rendering.pool import processes_by_default
 from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
 
 if TYPE_CHECKING:

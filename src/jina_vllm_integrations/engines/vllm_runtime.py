@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from jina_vllm_integrations.engines.forking import spare_cuda
 from jina_vllm_integrations.engines.garbage import COLLECTOR_THRESHOLD
 from jina_vllm_integrations.engines.loop_thread import LoopThread
+from jina_vllm_integrations.engines.rendering.pool import RenderPool
 from jina_vllm_integrations.errors import (
     EngineClosedError,
     EngineDiedError,
@@ -23,7 +24,6 @@ from jina_vllm_integrations.errors import (
     EngineStartError,
     JinaVLLMError,
 )
-from jina_vllm_integrations.rendering.pool import RenderPool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence

@@ -1,4 +1,4 @@
-"""The process that imports vLLM once and forks the workers: ``python -m jina_vllm_integrations.rendering.fork_server``.
+"""The process that imports vLLM once and forks the workers: ``python -m jina_vllm_integrations.engines.rendering.fork_server``.
 
 Importing vLLM takes seconds and hundreds of megabytes. A fork has both at once and shares the memory, so workers are
 cheap to start and to replace. It is a fresh program rather than a fork of the caller's, which has threads, or
@@ -15,11 +15,11 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING
 
-from jina_vllm_integrations.rendering.channel import receive, receive_socket, send_object, unpack
-from jina_vllm_integrations.rendering.worker import serve
+from jina_vllm_integrations.engines.rendering.channel import receive, receive_socket, send_object, unpack
+from jina_vllm_integrations.engines.rendering.worker import serve
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.rendering.renderer import Renderer
+    from jina_vllm_integrations.engines.rendering.renderer import Renderer
 
 
 def main(end: socket.socket) -> None:
@@ -27,7 +27,7 @@ def main(end: socket.socket) -> None:
 
     Ends, with all its workers, when the channel does.
     """
-    from jina_vllm_integrations.rendering.renderer import Renderer
+    from jina_vllm_integrations.engines.rendering.renderer import Renderer
 
     first = receive(end)
     if first is None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from jina_vllm_integrations.engines.rendering import channel
 from jina_vllm_integrations.errors import JinaVLLMError
-from jina_vllm_integrations.rendering import channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jina_vllm_integrations.engines.rendering import channel
+from jina_vllm_integrations.engines.rendering.jobs import Job
+from jina_vllm_integrations.engines.rendering.launching import finish, kill, launch
+from jina_vllm_integrations.engines.rendering.listening import hang_up, listen, send, send_object
 from jina_vllm_integrations.errors import EngineError
 from jina_vllm_integrations.foundation.cores import available_cores
-from jina_vllm_integrations.rendering import channel
-from jina_vllm_integrations.rendering.jobs import Job
-from jina_vllm_integrations.rendering.launching import finish, kill, launch
-from jina_vllm_integrations.rendering.listening import hang_up, listen, send, send_object
 
 if TYPE_CHECKING:
     import socket

@@ -22,7 +22,7 @@ def launch(end: socket.socket) -> subprocess.Popen[bytes]:
         OSError: The machine has no room for another process.
     """
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "jina_vllm_integrations.rendering.fork_server", str(end.fileno())],
+        [sys.executable, "-P", "-m", "jina_vllm_integrations.engines.rendering.fork_server", str(end.fileno())],
         env=_environment(),
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
