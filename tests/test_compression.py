@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jina_vllm_integrations import JinaEncoder, TokenVectors
-from jina_vllm_integrations.compression import pool_tokens
 from jina_vllm_integrations.errors import InputError, MissingExtraError, OptionError
-from jina_vllm_integrations.quantization import dequantize, quantize
 from jina_vllm_integrations.scoring import align, score
+from jina_vllm_integrations.scoring.compression import pool_tokens
+from jina_vllm_integrations.scoring.quantization import dequantize, quantize
 from jina_vllm_integrations.testing import FakeEngine
 
 CLOSE = {"rtol": 0, "atol": 1e-5}

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from jina_vllm_integrations import Alignment, ImageInput, InputError, JinaEncoder, OptionError, TextInput, TokenVectors
-from jina_vllm_integrations.compression import pool_tokens
 from jina_vllm_integrations.demo import demo_checkpoint, demo_corpus
 from jina_vllm_integrations.heatmaps import Explanation, aexplain, explain, explain_tokens, lettering, overlays
 from jina_vllm_integrations.heatmaps.labels import prompt_tokens, token_labels
 from jina_vllm_integrations.heatmaps.tables import format_explanation
 from jina_vllm_integrations.model.checkpoints import Checkpoint
-from jina_vllm_integrations.quantization import dequantize, quantize
 from jina_vllm_integrations.scoring import score
+from jina_vllm_integrations.scoring.compression import pool_tokens
+from jina_vllm_integrations.scoring.quantization import dequantize, quantize
 from jina_vllm_integrations.testing import FakeEngine
 
 FAKE = FakeEngine()

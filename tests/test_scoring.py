@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from jina_vllm_integrations import Hit, TokenVectors
 from jina_vllm_integrations.errors import InputError, OptionError
-from jina_vllm_integrations.quantization import dequantize, quantize
 from jina_vllm_integrations.scoring import align, cuda, pack, score, score_many, top_k
+from jina_vllm_integrations.scoring.quantization import dequantize, quantize
 
 DTYPES = ("float32", "float16", "int8")
 # A score adds up as many rounding errors as the query has tokens.

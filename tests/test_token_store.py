@@ -39,7 +39,7 @@ from jina_vllm_integrations import (
     compression,
 )
 from jina_vllm_integrations.images import ImageHandle
-from jina_vllm_integrations.quantization import dequantize
+from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.testing import FakeEngine
 from jina_vllm_integrations.token_store.keys import pinned
 from store_writer import MAX_BYTES, entry, write_forever

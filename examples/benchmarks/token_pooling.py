@@ -20,10 +20,10 @@ from recording import record
 from search_sets import ndcg, search_set
 
 from jina_vllm_integrations import JinaEncoder, TokenVectors
-from jina_vllm_integrations.compression import pool_tokens
 from jina_vllm_integrations.demo import demo_engine
-from jina_vllm_integrations.quantization import quantize
 from jina_vllm_integrations.scoring import score_many
+from jina_vllm_integrations.scoring.compression import pool_tokens
+from jina_vllm_integrations.scoring.quantization import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -130,7 +130,7 @@ class InProcessEngine(Closable):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Another one for other weights, or options that change vectors. See `jina_vllm_integrations.encoding.encoder.Engine`.
+        """Another one for other weights, or options that change vectors. See `encoding.encoder.Engine`.
 
         Reads all of the model's files once a process; a GB takes a fraction of a second where the page cache has it.
         """

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jina_vllm_integrations import images
-from jina_vllm_integrations.compression import check_factor, pool_tokens
 from jina_vllm_integrations.errors import InputError, ItemTypeError, OptionError, naming
 from jina_vllm_integrations.heatmaps import overlays, sheets
 from jina_vllm_integrations.heatmaps.labels import prompt_tokens, token_labels
-from jina_vllm_integrations.quantization import dequantize
 from jina_vllm_integrations.scoring import align
+from jina_vllm_integrations.scoring.compression import check_factor, pool_tokens
+from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 from jina_vllm_integrations.errors import InputError, ItemTypeError, naming
 from jina_vllm_integrations.foundation.cores import available_cores
 from jina_vllm_integrations.foundation.options import check_choice, check_count
-from jina_vllm_integrations.quantization import dequantize
 from jina_vllm_integrations.scoring.packing import PackedVectors
 from jina_vllm_integrations.scoring.places import Places
+from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.scoring.rows import Tokens, check_width, document_rows, not_finite, query_rows
 from jina_vllm_integrations.types import Alignment, FloatArray, Hit, TokenVectors
 

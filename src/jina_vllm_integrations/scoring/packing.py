@@ -9,7 +9,7 @@ import numpy as np
 
 from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.foundation.options import check_choice
-from jina_vllm_integrations.quantization import dequantize, quantize
+from jina_vllm_integrations.scoring.quantization import dequantize, quantize
 from jina_vllm_integrations.scoring.rows import Rows, Tokens, document_rows, not_finite
 from jina_vllm_integrations.types import FloatArray, VectorArray, VectorDtype
 

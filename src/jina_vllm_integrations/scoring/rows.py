@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jina_vllm_integrations.errors import InputError
-from jina_vllm_integrations.quantization import dequantize
+from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.types import FloatArray, TokenVectors, VectorArray
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jina_vllm_integrations.compression import check_factor, pool_tokens
 from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.errors import InputError, naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
-from jina_vllm_integrations.quantization import quantize
+from jina_vllm_integrations.scoring.compression import check_factor, pool_tokens
+from jina_vllm_integrations.scoring.quantization import quantize
 from jina_vllm_integrations.scoring.rows import document_rows
 from jina_vllm_integrations.token_store.keys import pinned_requests
 from jina_vllm_integrations.token_store.notes import Notes

@@ -1,4 +1,4 @@
-"""The process that imports vLLM once and forks the workers: ``python -m jina_vllm_integrations.engines.rendering.fork_server``.
+"""The process that imports vLLM once and forks the workers, started as a module of its own.
 
 Importing vLLM takes seconds and hundreds of megabytes. A fork has both at once and shares the memory, so workers are
 cheap to start and to replace. It is a fresh program rather than a fork of the caller's, which has threads, or

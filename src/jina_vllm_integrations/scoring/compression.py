@@ -18,7 +18,7 @@ import numpy as np
 
 from jina_vllm_integrations.errors import InputError, MissingExtraError, naming
 from jina_vllm_integrations.foundation.options import check_count
-from jina_vllm_integrations.quantization import dequantize
+from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.scoring.rows import document_rows, not_finite
 
 if TYPE_CHECKING:
