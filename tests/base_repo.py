@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 
-from jina_vllm_integrations.random_checkpoint import write_random_checkpoint
+from jina_vllm_integrations.preparation.random_checkpoint import write_random_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

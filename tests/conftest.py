@@ -15,8 +15,9 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from jina_vllm_integrations import InProcessEngine, JinaEncoder, random_checkpoint
+from jina_vllm_integrations import InProcessEngine, JinaEncoder
 from jina_vllm_integrations.demo import demo_engine
+from jina_vllm_integrations.preparation import random_checkpoint
 from jina_vllm_integrations.testing import FakeEngine
 
 # No test depends on speed, and each run tries the same examples.

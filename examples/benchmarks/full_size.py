@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jina_vllm_integrations.random_checkpoint import write_random_checkpoint
+from jina_vllm_integrations.preparation.random_checkpoint import write_random_checkpoint
 
 TEXT_CONFIG = {
     "vocab_size": 151936,

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 from recording import record
 
 from jina_vllm_integrations.preparation.base_repo import LINEARS
+from jina_vllm_integrations.preparation.random_checkpoint import write_random_checkpoint
 from jina_vllm_integrations.preparation.task_adapters import TASKS
 from jina_vllm_integrations.preparation.tensor_files import encode_header
-from jina_vllm_integrations.random_checkpoint import write_random_checkpoint
 
 HIDDEN, INTERMEDIATE, LAYERS, VOCABULARY, KEY_VALUE = 2048, 11008, 36, 151_936, 256
 VISION_HIDDEN, VISION_INTERMEDIATE, VISION_LAYERS = 1280, 3420, 32

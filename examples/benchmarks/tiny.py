@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from jina_vllm_integrations import random_checkpoint
+from jina_vllm_integrations.preparation import random_checkpoint
 
 _DIGEST = hashlib.sha256(Path(random_checkpoint.__file__).read_bytes()).hexdigest()[:12]
 _CACHE = Path(__file__).parents[2] / ".cache"

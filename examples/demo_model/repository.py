@@ -10,7 +10,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from jina_vllm_integrations.model.files import read_json, write_json
-from jina_vllm_integrations.random_checkpoint import SPECIAL_TOKENS, model_config, write_processor, write_tokenizer
+from jina_vllm_integrations.preparation.random_checkpoint import (
+    SPECIAL_TOKENS,
+    model_config,
+    write_processor,
+    write_tokenizer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.model import pooling
 from jina_vllm_integrations.model.checkpoints import Checkpoint, ImageGrid, SpecialTokens
 from jina_vllm_integrations.model.projectors import Projector
-from jina_vllm_integrations.random_checkpoint import byte_level_tokenizer
+from jina_vllm_integrations.preparation.random_checkpoint import byte_level_tokenizer
 from jina_vllm_integrations.types import Embedding, ImagePrompt, Request, Task
 
 if TYPE_CHECKING:
