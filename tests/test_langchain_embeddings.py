@@ -374,7 +374,7 @@ def test_the_model_is_not_read_on_the_event_loop(monkeypatch):
         threads.append(threading.current_thread())
         return FakeEngine()
 
-    monkeypatch.setattr("jina_vllm_integrations.lazy_encoder.LazyEncoder._own_engine", own_engine)
+    monkeypatch.setattr("jina_vllm_integrations.adapters.lazy_encoder.LazyEncoder._own_engine", own_engine)
     asyncio.run(embeddings.aembed_query("ein Text"))
     assert threads
     assert threading.main_thread() not in threads

@@ -29,9 +29,9 @@ from PIL import ExifTags, Image
 from pydantic import Field, ValidationError
 
 from jina_vllm_integrations import EngineDiedError, ImageLimits, OptionError
+from jina_vllm_integrations.adapters.thumbnails import Thumbnails
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, create_page_search_tool
 from jina_vllm_integrations.testing import FakeEngine
-from jina_vllm_integrations.thumbnails import Thumbnails
 
 QUERY = "where is the red circle"
 

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ENGINE_OPTIONS
 from jina_vllm_integrations import CheckpointError, EngineClosedError, OptionError
-from jina_vllm_integrations.lazy_encoder import LazyEncoder
+from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.testing import FakeEngine
 
 

@@ -773,7 +773,7 @@ def test_the_event_loop_is_not_blocked(monkeypatch, tmp_path, store):
         return noted
 
     monkeypatch.setattr(
-        "jina_vllm_integrations.lazy_encoder.LazyEncoder._own_engine", noting(lambda _lazy: FakeEngine())
+        "jina_vllm_integrations.adapters.lazy_encoder.LazyEncoder._own_engine", noting(lambda _lazy: FakeEngine())
     )
     monkeypatch.setattr("jina_vllm_integrations.images.inspect", noting(jina_vllm_integrations.images.inspect))
     pages = [saved(tmp_path / f"{number}.png", (number, 0, 0)) for number in range(20)]

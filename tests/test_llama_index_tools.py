@@ -30,9 +30,9 @@ from PIL import Image
 from pydantic import Field, ValidationError
 
 from jina_vllm_integrations import EngineDiedError, ImageLimits, OptionError
+from jina_vllm_integrations.adapters.thumbnails import Thumbnails
 from jina_vllm_integrations.llama_index import JinaVLLMRerank, PageImageReader, create_page_search_tool
 from jina_vllm_integrations.testing import FakeEngine
-from jina_vllm_integrations.thumbnails import Thumbnails
 
 pytestmark = [
     # LlamaIndex imports it, where it is installed, to resolve an embedding model.

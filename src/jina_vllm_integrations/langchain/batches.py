@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from jina_vllm_integrations.adapter_batches import check_several, python_floats
+from jina_vllm_integrations.adapters.batches import check_several, python_floats
 from jina_vllm_integrations.errors import EngineError, naming, renaming
 from jina_vllm_integrations.foundation.progress import progress_bar
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from jina_vllm_integrations.dense_cache import CachedEncoder
+    from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.types import Item, Request, Role
 

@@ -10,8 +10,9 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.stores import ByteStore
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
-from jina_vllm_integrations.copying import CopiedBySettings
-from jina_vllm_integrations.dense_cache import CachedEncoder
+from jina_vllm_integrations.adapters.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
+from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.encoding.encoder import Engine, JinaEncoder
 from jina_vllm_integrations.errors import naming
 from jina_vllm_integrations.foundation.closable import Closable
@@ -21,7 +22,6 @@ from jina_vllm_integrations.langchain.batches import Batches
 from jina_vllm_integrations.langchain.byte_store import JinaVLLMByteStore
 from jina_vllm_integrations.langchain.handover import taken_over
 from jina_vllm_integrations.langchain.images import LangChainImage, LangChainInput, image_item, multimodal_item
-from jina_vllm_integrations.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.types import FloatArray, Item, Role, Task, TextInput
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
+from jina_vllm_integrations.adapters.threaded import iterated
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages import PageReader
 from jina_vllm_integrations.pages.files import listed
-from jina_vllm_integrations.threaded import iterated
 
 if TYPE_CHECKING:
     import os

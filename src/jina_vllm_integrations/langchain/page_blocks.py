@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.messages.content import ImageContentBlock, TextContentBlock
 
-from jina_vllm_integrations.page_results import FoundPage, NamedImage
-from jina_vllm_integrations.thumbnails import MIME_TYPE
+from jina_vllm_integrations.adapters.page_results import FoundPage, NamedImage
+from jina_vllm_integrations.adapters.thumbnails import MIME_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from langchain_core.documents import Document
 
-    from jina_vllm_integrations.page_results import ShownPage
+    from jina_vllm_integrations.adapters.page_results import ShownPage
 
 Block: TypeAlias = TextContentBlock | ImageContentBlock
 

@@ -10,8 +10,8 @@ from langchain_core.indexing import DeleteResponse, UpsertResponse
 from langchain_core.indexing.base import DocumentIndex
 from pydantic import PrivateAttr
 
+from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.image_access import ImageAccess
 from jina_vllm_integrations.langchain.incoming import identified, ids_of, image_documents
 from jina_vllm_integrations.langchain.searches import PageIndex
 

@@ -15,8 +15,8 @@ from jina_vllm_integrations.langchain.searches import Scored
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.page_images import PageImages
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
     from jina_vllm_integrations.types import Item

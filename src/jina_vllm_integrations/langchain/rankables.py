@@ -11,7 +11,7 @@ from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError, naming
 from jina_vllm_integrations.types import Item, TextInput
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.page_images import PageImages
+    from jina_vllm_integrations.adapters.page_images import PageImages
 
 Rankable: TypeAlias = str | Document | Mapping[str, Any]
 """A text; a document; or a dict with its text under ``"text"`` or ``"page_content"`` and its image under the reranker's

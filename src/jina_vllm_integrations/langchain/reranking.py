@@ -11,15 +11,15 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
-from jina_vllm_integrations.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.image_access import ImageAccess
+from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.encoding.encoder import Engine
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
-from jina_vllm_integrations.image_access import ImageAccess
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
 from jina_vllm_integrations.langchain.rankables import Rankable, items, listed, listed_documents, with_score
-from jina_vllm_integrations.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.scoring.maxsim import Normalize
 from jina_vllm_integrations.token_store import TokenStore

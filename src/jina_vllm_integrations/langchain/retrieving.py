@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field, SkipValidation
 
-from jina_vllm_integrations.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings

@@ -15,11 +15,17 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import StructuredTool
 from langchain_core.vectorstores import VectorStoreRetriever
 
+from jina_vllm_integrations.adapters.page_results import (
+    NOTHING_FOUND,
+    ImageMode,
+    PageResults,
+    page_results,
+    search_arguments,
+)
+from jina_vllm_integrations.adapters.page_results import description as any_description
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.page_blocks import Block, blocks, found_page
-from jina_vllm_integrations.page_results import NOTHING_FOUND, ImageMode, PageResults, page_results, search_arguments
-from jina_vllm_integrations.page_results import description as any_description
 
 _Found: TypeAlias = tuple[list[Block], list[Document]]
 """What the model sees, and what the program gets."""

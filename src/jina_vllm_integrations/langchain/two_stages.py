@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from jina_vllm_integrations.document_vectors import LOT, DocumentVectors
+from jina_vllm_integrations.adapters.document_vectors import LOT, DocumentVectors
 from jina_vllm_integrations.errors import InputError, OptionError, naming
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.rankables import items
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
+    from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.page_images import PageImages
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import FloatArray, Item, Ranked
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jina_vllm_integrations.adapter_batches import check_several, python_floats
+from jina_vllm_integrations.adapters.batches import check_several, python_floats
 from jina_vllm_integrations.errors import naming, renaming
 from jina_vllm_integrations.llama_index.images import image_item, label, node_item
 from jina_vllm_integrations.types import ImageInput, TextInput

@@ -8,11 +8,11 @@ from typing import Any
 from llama_index.core.base.embeddings.base import Embedding
 from pydantic import PrivateAttr
 
-from jina_vllm_integrations.dense_cache import CachedEncoder
+from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
+from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.encoding.encoder import JinaEncoder
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.progress import progress_bar
-from jina_vllm_integrations.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.llama_index.batches import IMAGES, QUERIES, TEXTS, Batch, ItemEncoder, Kind
 from jina_vllm_integrations.llama_index.caching import KVStoreBytes
 from jina_vllm_integrations.llama_index.duplicates import UniqueEncoder

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.schema import MetadataMode
 
+from jina_vllm_integrations.adapters.page_results import FoundPage, NamedImage
+from jina_vllm_integrations.adapters.thumbnails import MIME_TYPE
 from jina_vllm_integrations.llama_index.node_images import held_image
-from jina_vllm_integrations.page_results import FoundPage, NamedImage
-from jina_vllm_integrations.thumbnails import MIME_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llama_index.core.base.llms.types import ContentBlock
     from llama_index.core.schema import BaseNode, NodeWithScore
 
-    from jina_vllm_integrations.page_results import ShownPage
+    from jina_vllm_integrations.adapters.page_results import ShownPage
 
 # Of LlamaIndex's readers. The text is without metadata, so this is what a model can cite.
 _SOURCE_KEYS = ("file_path", "file_name", "source")

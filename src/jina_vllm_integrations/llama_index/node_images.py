@@ -13,7 +13,7 @@ from jina_vllm_integrations.types import ImageInput
 if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
-    from jina_vllm_integrations.page_images import PageImages
+    from jina_vllm_integrations.adapters.page_images import PageImages
 
 
 _BASE64 = "data:;base64,"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from llama_index.core.schema import BaseNode
 
+    from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.llama_index.searches import Search
-    from jina_vllm_integrations.page_images import PageImages
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
     from jina_vllm_integrations.types import Item

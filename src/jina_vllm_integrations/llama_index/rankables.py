@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from llama_index.core.schema import BaseNode, QueryBundle
 
-    from jina_vllm_integrations.page_images import PageImages
+    from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.types import Item
 
 RETRIEVAL_SCORE = "retrieval_score"

@@ -9,11 +9,11 @@ from uuid import NAMESPACE_URL, uuid5
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import ImageDocument, MediaResource
 
+from jina_vllm_integrations.adapters.threaded import iterated
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages import PageReader
-from jina_vllm_integrations.threaded import iterated
 
 if TYPE_CHECKING:
     import os

@@ -10,12 +10,12 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
-from jina_vllm_integrations.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.image_access import ImageAccess
+from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.encoding.encoder import Engine
 from jina_vllm_integrations.foundation.closable import Closable
-from jina_vllm_integrations.image_access import ImageAccess
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.llama_index.rankables import items, listed, noting_ids, query_item, with_score
 from jina_vllm_integrations.llama_index.rerank_events import Reranking, reranking
 from jina_vllm_integrations.reranking import LateInteractionReranker

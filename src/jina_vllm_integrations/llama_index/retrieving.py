@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import BaseNode
 
+from jina_vllm_integrations.adapters.page_images import IMAGE_KEYS, PageImages
 from jina_vllm_integrations.errors import ItemTypeError, OptionError
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
@@ -14,7 +15,6 @@ from jina_vllm_integrations.llama_index.node_images import as_image_node
 from jina_vllm_integrations.llama_index.qdrant_nodes import QdrantNodes
 from jina_vllm_integrations.llama_index.searches import Search
 from jina_vllm_integrations.llama_index.two_stages import TwoStages
-from jina_vllm_integrations.page_images import IMAGE_KEYS, PageImages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

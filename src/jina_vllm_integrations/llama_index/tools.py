@@ -12,10 +12,10 @@ from llama_index.core.base.llms.types import TextBlock
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 
+from jina_vllm_integrations.adapters.page_results import NOTHING_FOUND, page_results, search_arguments
+from jina_vllm_integrations.adapters.page_results import description as any_description
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.llama_index.found_nodes import blocks, found_page
-from jina_vllm_integrations.page_results import NOTHING_FOUND, page_results, search_arguments
-from jina_vllm_integrations.page_results import description as any_description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from llama_index.core.schema import NodeWithScore
     from pydantic import BaseModel
 
+    from jina_vllm_integrations.adapters.page_results import ImageMode, PageResults
     from jina_vllm_integrations.images import ImageLimits
-    from jina_vllm_integrations.page_results import ImageMode, PageResults
 
 
 def create_page_search_tool(

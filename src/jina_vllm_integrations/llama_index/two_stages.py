@@ -11,7 +11,7 @@ from llama_index.core.indices import VectorStoreIndex
 from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from jina_vllm_integrations.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
 from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.llama_index.rankables import items, noting_ids, query_item, with_score
 from jina_vllm_integrations.reranking import LateInteractionReranker
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from llama_index.core.base.base_retriever import BaseRetriever
     from llama_index.core.schema import BaseNode
 
+    from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
     from jina_vllm_integrations.llama_index.searches import Search
-    from jina_vllm_integrations.page_images import PageImages
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import FloatArray, Item, Ranked
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jina_vllm_integrations.adapters.page_images import IMAGE_KEYS, PageImages
+from jina_vllm_integrations.adapters.page_results.records import ImageMode
+from jina_vllm_integrations.adapters.page_results.showing import PageResults
+from jina_vllm_integrations.adapters.thumbnails import LEAST_BYTES, Thumbnails
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.page_images import IMAGE_KEYS, PageImages
-from jina_vllm_integrations.page_results.records import ImageMode
-from jina_vllm_integrations.page_results.showing import PageResults
-from jina_vllm_integrations.thumbnails import LEAST_BYTES, Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

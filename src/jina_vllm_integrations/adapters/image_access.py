@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, field_validator
 
-from jina_vllm_integrations.page_images import IMAGE_KEYS, PageImages
+from jina_vllm_integrations.adapters.page_images import IMAGE_KEYS, PageImages
 
 
 class ImageAccess(BaseModel):

@@ -16,7 +16,7 @@ from jina_vllm_integrations.errors import (
 )
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.page_results.records import ImageMode
+    from jina_vllm_integrations.adapters.page_results.records import ImageMode
 
 NOTHING_FOUND = "No pages were found. Search again in other words, or for something more general."
 INSIDE = "Image: not available, it is inside the document and has no address."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from jina_vllm_integrations.dense_records import from_record, to_content, to_record, to_vectors
+from jina_vllm_integrations.adapters.dense_records import from_record, to_content, to_record, to_vectors
 from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.encoding.in_flight import next_lot
 from jina_vllm_integrations.errors import EngineError, InputError, renaming

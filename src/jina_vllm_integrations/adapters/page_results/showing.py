@@ -7,17 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jina_vllm_integrations.adapters.page_results.records import ImageMode, ShownPage
+from jina_vllm_integrations.adapters.page_results.wording import INSIDE, NO_URL, reason_line
 from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError
 from jina_vllm_integrations.images.addresses import ImageURL, url_label
-from jina_vllm_integrations.page_results.records import ImageMode, ShownPage
-from jina_vllm_integrations.page_results.wording import INSIDE, NO_URL, reason_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from jina_vllm_integrations.page_images import PageImages
-    from jina_vllm_integrations.page_results.records import FoundPage
-    from jina_vllm_integrations.thumbnails import Thumbnails
+    from jina_vllm_integrations.adapters.page_images import PageImages
+    from jina_vllm_integrations.adapters.page_results.records import FoundPage
+    from jina_vllm_integrations.adapters.thumbnails import Thumbnails
     from jina_vllm_integrations.types import ImageInput
 
 logger = logging.getLogger(__name__)
