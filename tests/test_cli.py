@@ -18,13 +18,13 @@ from pyarrow import parquet
 
 from base_repo import write_base_repo
 from conftest import ENGINE_OPTIONS, MAX_TOKENS
-from jina_vllm_integrations import JinaEncoder, doctor
-from jina_vllm_integrations.cli import main
+from jina_vllm_integrations import JinaEncoder
+from jina_vllm_integrations.cli import doctor, main
+from jina_vllm_integrations.cli.sources import Source
 from jina_vllm_integrations.engines import in_process, vllm_runtime
 from jina_vllm_integrations.heatmaps import explain
 from jina_vllm_integrations.heatmaps.tables import format_explanation
 from jina_vllm_integrations.model.checkpoints import Checkpoint
-from jina_vllm_integrations.sources import Source
 from jina_vllm_integrations.testing import FakeEngine
 from test_doctor import CPU_MACHINE
 

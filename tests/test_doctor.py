@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jina_vllm_integrations import doctor
-from jina_vllm_integrations.doctor import Finding, diagnose, format_findings
-from jina_vllm_integrations.installation import PACKAGE, Cuda, Device, Installation
+from jina_vllm_integrations.cli import doctor
+from jina_vllm_integrations.cli.doctor import Finding, diagnose, format_findings
+from jina_vllm_integrations.cli.installation import PACKAGE, Cuda, Device, Installation
 
 BROKEN_TORCHVISION = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
 H200 = Device(name="NVIDIA H200", memory_gib=140, capability=(9, 0))

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from jina_vllm_integrations import InputError, OptionError
-from jina_vllm_integrations.sources import Sources
+from jina_vllm_integrations.cli.sources import Sources
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from pyarrow import parquet
 
 from jina_vllm_integrations import MissingExtraError, OptionError
-from jina_vllm_integrations.sources import Source
-from jina_vllm_integrations.vector_files import check_output, files_of, open_vector_file
+from jina_vllm_integrations.cli.sources import Source
+from jina_vllm_integrations.cli.vector_files import check_output, files_of, open_vector_file
 
 FACTS = {"model": "owner/näme", "task": "retrieval", "role": "document"}
 SUFFIXES = [".npy", ".jsonl", ".parquet"]

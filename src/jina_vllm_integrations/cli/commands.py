@@ -42,7 +42,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Say what is wrong with the installation and what mends it."""
-    from jina_vllm_integrations.doctor import diagnose, format_findings
+    from jina_vllm_integrations.cli.doctor import diagnose, format_findings
 
     findings = diagnose(options.model)
     say(format_findings(findings))

@@ -11,18 +11,18 @@ from jina_vllm_integrations.errors import InputError, OptionError
 if TYPE_CHECKING:
     import argparse
 
+    from jina_vllm_integrations.cli.sources import Source, Sources
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
-    from jina_vllm_integrations.sources import Source, Sources
 
 _LONGEST_NAME = 120
 
 
 def embed(options: argparse.Namespace) -> int:
     """Embed texts and images, and write a vector for each to a file."""
+    from jina_vllm_integrations.cli.sources import Sources
+    from jina_vllm_integrations.cli.vector_files import check_output, files_of
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.engines.in_process import InProcessEngine
-    from jina_vllm_integrations.sources import Sources
-    from jina_vllm_integrations.vector_files import check_output, files_of
 
     check_output(options.output, overwrite=options.overwrite)
     sources = Sources(texts=options.text, paths=options.paths, lines=options.lines)
@@ -59,7 +59,7 @@ def _write_vectors(sources: Sources, n_items: int, encoder: JinaEncoder, options
     from tqdm import tqdm
 
     from jina_vllm_integrations import __version__
-    from jina_vllm_integrations.vector_files import open_vector_file
+    from jina_vllm_integrations.cli.vector_files import open_vector_file
 
     facts = {"model": options.model, "task": options.task, "role": options.role, "version": __version__}
     to_embed, to_write = tee(sources)

@@ -115,7 +115,7 @@ def _search(pattern: str, path: str) -> str | None:
 
 def _try_imports(names: Sequence[str]) -> tuple[dict[str, str], Cuda | None]:
     # -P keeps a directory that is called vllm, say, where the command happens to run, out of the way.
-    command = [sys.executable, "-P", "-m", "jina_vllm_integrations.installation", *names]
+    command = [sys.executable, "-P", "-m", "jina_vllm_integrations.cli.installation", *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     reports = {report["name"]: report for report in map(json.loads, done.stdout.splitlines())}
     died = {"error": f"the interpreter died with exit status {done.returncode}"}

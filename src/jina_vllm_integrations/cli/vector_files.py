@@ -18,7 +18,7 @@ from jina_vllm_integrations.foundation.options import check_new_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from jina_vllm_integrations.sources import Source
+    from jina_vllm_integrations.cli.sources import Source
     from jina_vllm_integrations.types import FloatArray
 
 Write: TypeAlias = "Callable[[Source, FloatArray], None]"

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from jina_vllm_integrations.cli.installation import PACKAGE, Installation, examine
 from jina_vllm_integrations.errors import CheckpointError
-from jina_vllm_integrations.installation import PACKAGE, Installation, examine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
