@@ -14,7 +14,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
-from jina_vllm_integrations.encoding.encoder import Engine
+from jina_vllm_integrations.encoding.engine import Engine
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.images import ImageLimits

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
-from jina_vllm_integrations.encoding.encoder import Engine
+from jina_vllm_integrations.encoding.engine import Engine
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.llama_index.rankables import items, listed, noting_ids, query_item, with_score
