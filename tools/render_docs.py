@@ -1,7 +1,7 @@
 """Writes README.md and pages of docs/ from docs/templates/, with figures out of the benchmarks' results.
 
-No measured figure is typed by hand: a template names it (``result("gpu_speed")["choices"]...``), a filter rounds it, and
-a name that no file has is an error.
+No measured figure is typed by hand: a template names it (``result("gpu_speed").choices...``), a filter rounds it, and a
+name that no file has is an error.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def cosine(value: float) -> str:
     if distance <= SAME:
         return "1"
     if distance < ROUNDING:
-        return f"1 − {distance:.0e}".replace("e-0", "e-")
+        return f"1 \N{MINUS SIGN} {distance:.0e}".replace("e-0", "e-")
     return f"{value:.5f}" if distance < NEAR else f"{value:.3f}"
 
 
