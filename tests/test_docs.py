@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 WRITTEN = [render_docs.TEMPLATES / f"{page.name}.jinja" if page in RENDERED else page for page in PAGES]
 NO_TEXT = re.compile(r"```.*?```|`[^`\n]*`|\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", flags=re.DOTALL)
 MEASURED = re.compile(
-    r"""\d[\d,.]*
+    r"""(?<![\w.])\d[\d,.]*
     (?:
         \s*(?:pages?|texts?|tokens?|docs?|items?|queries)?/s\b
         | \s*(?:ms|s|seconds?|minutes?|hours?|[KMG]i?B|T?FLOPs?)\b

@@ -1,19 +1,24 @@
-"""The snippets of the README and of the pages in docs/ run, on the session's vLLM."""
+"""What the README and the pages in docs/ show is so: snippets run, on the session's vLLM, and commands print it."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from conftest import ENGINE_OPTIONS
+from jina_vllm_integrations.cli import main
 
 ROOT = Path(__file__).parent.parent
 SNIPPET = re.compile(r"```python\n(.*?)```", flags=re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 ALL_PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PAGES = [page for page in ALL_PAGES if SNIPPET.search(page.read_text(encoding="utf-8"))]
+# The commands that the README shows with their output; `make demo` makes the environment first.
+PRINTED = re.findall(r"```console\n\$ (?:make|\S*jina-vllm) ([^\n]*)\n```\n\n```text\n(.*?)```", README, flags=re.DOTALL)
 ENGINE = re.compile(r'InProcessEngine\("[^"]+", max_model_len=\d+\)')
 ADAPTER = re.compile(r'model="\./[^"]+"')
 
@@ -50,7 +55,16 @@ def test_snippets(page, checkpoint):
             names["engine"].close()
 
 
+@pytest.mark.usefixtures("demo_vllm", "workplace")
+@pytest.mark.parametrize(("command", "printed"), PRINTED, ids=["demo", "explain"])
+def test_what_a_command_prints(command, printed, capsys):
+    """The README shows lines of its output, in order; dots stand for the others."""
+    assert main(shlex.split(command)) == 0
+    lines = iter(capsys.readouterr().out.splitlines())
+    assert [line for line in printed.splitlines() if line != "..." and line not in lines] == []
+
+
 def test_the_pages_with_snippets():
     """Each page that shows code is run, and the README has the core and both frameworks."""
     assert [page.stem for page in PAGES] == ["README", "frameworks", "guide", "late-interaction", "options"]
-    assert len(SNIPPET.findall(PAGES[0].read_text())) == 3
+    assert len(SNIPPET.findall(README)) == 3
