@@ -18,7 +18,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ALL_PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PAGES = [page for page in ALL_PAGES if SNIPPET.search(page.read_text(encoding="utf-8"))]
 # The commands that the README shows with their output; `make demo` makes the environment first.
-PRINTED = re.findall(r"```console\n\$ (?:make|\S*jina-vllm) ([^\n]*)\n```\n\n```text\n(.*?)```", README, flags=re.DOTALL)
+PRINTED = re.findall(
+    r"```console\n\$ (?:make|\S*jina-vllm) ([^\n]*)\n```\n\n```text\n(.*?)```", README, flags=re.DOTALL
+)
 ENGINE = re.compile(r'InProcessEngine\("[^"]+", max_model_len=\d+\)')
 ADAPTER = re.compile(r'model="\./[^"]+"')
 
