@@ -15,6 +15,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from engine_options import ENGINE_OPTIONS, MAX_TOKENS
 from jina_vllm_integrations import InProcessEngine, JinaEncoder
 from jina_vllm_integrations.demo import demo_engine
 from jina_vllm_integrations.preparation import random_checkpoint
@@ -23,18 +24,6 @@ from jina_vllm_integrations.testing import FakeEngine
 # No test depends on speed, and each run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
-
-MAX_TOKENS = 2048
-ENGINE_OPTIONS = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "kv_cache_memory_bytes": 128 * 2**20,
-    "max_model_len": MAX_TOKENS,
-    # Smaller than a page or a long text: prompts are prefilled in chunks.
-    "max_num_batched_tokens": 512,
-    "max_num_seqs": 64,
-    "use_tqdm_on_load": False,
-}
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from base_repo import ALPHA, LINEARS, RANK, TASKS, adapter_names, projector_names, write_base_repo
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations import CheckpointError, InProcessEngine, JinaEncoder, OptionError, prepare
 from reference import IMAGE_HEAD, IMAGE_TAIL, Reference, dense, tokens
 

@@ -25,7 +25,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 import jina_vllm_integrations.langchain
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from fake_engines import DyingEngine, GatheringEngine, RecordingEngine
 from jina_vllm_integrations import (
     CheckpointError,

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations import (
     EngineClosedError,
     EngineDiedError,

@@ -17,7 +17,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from base_repo import write_base_repo
-from conftest import ENGINE_OPTIONS, MAX_TOKENS
+from engine_options import ENGINE_OPTIONS, MAX_TOKENS
 from jina_vllm_integrations import JinaEncoder
 from jina_vllm_integrations.cli import doctor, main
 from jina_vllm_integrations.cli.sources import Source
@@ -26,7 +26,7 @@ from jina_vllm_integrations.heatmaps import explain
 from jina_vllm_integrations.heatmaps.tables import format_explanation
 from jina_vllm_integrations.model.checkpoints import Checkpoint
 from jina_vllm_integrations.testing import FakeEngine
-from test_doctor import CPU_MACHINE
+from machines import CPU_MACHINE
 
 SAME = {"rtol": 0, "atol": 1e-5}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations import CheckpointError, ImageSizeError, JinaEncoder, OptionError
 from jina_vllm_integrations.benchmarking import (
     Calls,

@@ -42,7 +42,7 @@ from jina_vllm_integrations.scoring import compression
 from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.testing import FakeEngine
 from jina_vllm_integrations.token_store.keys import pinned
-from store_writer import MAX_BYTES, entry, write_forever
+from store_writer import MAX_BYTES, entry, tokens_of, write_forever
 
 FIELDS = ("vectors", "token_ids", "image_mask", "grid", "scales", "row_of_token")
 
@@ -306,18 +306,6 @@ def test_options_count_where_they_change_vectors(checkpoint):
 # The limit of its size.
 
 
-def tokens_of(number):
-    """Return vectors that take some 100 KB as float16."""
-    rng = np.random.default_rng(number)
-    _, tokens = entry(0)
-    return type(tokens)(
-        vectors=rng.standard_normal((400, 128), dtype=np.float32),
-        token_ids=np.arange(400),
-        image_mask=np.zeros(400, dtype=bool),
-        grid=None,
-    )
-
-
 def test_the_least_recently_used_give_way(tmp_path):
     """The file never outgrows its limit; what was read stays, in this opening and the next, and the oldest goes."""
     limit = 4 * 2**20
@@ -382,8 +370,8 @@ def test_an_entry_larger_than_the_store(tmp_path):
 
 FULL_DISK = """
 import sys
-sys.path.insert(0, "tests")
-from test_token_store import tokens_of
+sys.path.insert(0, "tests/support")
+from store_writer import tokens_of
 from jina_vllm_integrations import StoreFullError, TokenStore
 
 with TokenStore(sys.argv[1]) as store:
@@ -431,7 +419,7 @@ def test_a_full_disk(tmp_path, script):
         check=False,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
     )
     assert finished.stdout == "went well\n", finished.stderr
 

@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 import stub_fork_server
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations import EngineError, ImageFormatError, InProcessEngine, JinaEncoder
 from jina_vllm_integrations.engines.rendering import channel, jobs, launching
 from jina_vllm_integrations.engines.rendering.pool import RenderPool

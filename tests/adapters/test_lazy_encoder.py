@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations import CheckpointError, EngineClosedError, OptionError
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.testing import FakeEngine

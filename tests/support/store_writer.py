@@ -1,4 +1,4 @@
-"""A process that writes to a token store until it is killed."""
+"""What is written to a token store, and a process that does until it is killed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ def entry(number):
         grid=None,
     )
     return b"%032d" % number, tokens
+
+
+def tokens_of(number):
+    """Return vectors that take some 100 KB as float16."""
+    return TokenVectors(
+        vectors=np.random.default_rng(number).standard_normal((400, 128), dtype=np.float32),
+        token_ids=np.arange(400),
+        image_mask=np.zeros(400, dtype=bool),
+        grid=None,
+    )
 
 
 def write_forever(path, first, acknowledge):

