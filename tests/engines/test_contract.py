@@ -9,18 +9,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jina_vllm_integrations import EngineClosedError, InputError, JinaEncoder, TextInput
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import picture
 
 # One vector computed alone and in a batch differs by the order of float32 additions.
 SAME = {"rtol": 0, "atol": 1e-5}
-
-
-def picture(colour, size=(60, 40)):
-    """Return a plain picture."""
-    return Image.new("RGB", size, colour)
 
 
 MIXED = ["ein Text", picture("red"), "もう一つ", picture("blue", (30, 200)), TextInput("a third")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from jina_vllm_integrations import JinaEncoder
+from pictures import encoded
 from reference import IMAGE_HEAD, IMAGE_TAIL, Reference, dense, tokens
 
 TOLERANCE = 1e-5
@@ -61,13 +60,6 @@ def on_white(pixels, alpha):
     """Blend RGB pixels over white."""
     weight = alpha[..., None] / 255
     return np.rint(pixels * weight + 255 * (1 - weight)).astype(np.uint8)
-
-
-def encoded(image, format_, **options):
-    """Return an image as the bytes of a file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format_, **options)
-    return buffer.getvalue()
 
 
 def picture_cases():

@@ -27,21 +27,10 @@ from jina_vllm_integrations.errors import (
     OptionError,
 )
 from jina_vllm_integrations.images import ImageLimits, inspect
+from pictures import encoded, noise
 
 ORIENTATION = 0x0112
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
-
-
-def encoded(image, image_format, **options):
-    """The bytes that Pillow writes for an image."""
-    buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
-    return buffer.getvalue()
-
-
-def noise(width, height, bands=3):
-    """An image without symmetry, the same each time."""
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, bands), dtype=np.uint8))
 
 
 def pixels(source, **limits):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import io
 import json
 import pickle
 import threading
@@ -40,6 +39,7 @@ from jina_vllm_integrations.adapters import dense_cache
 from jina_vllm_integrations.images import ImageHandle
 from jina_vllm_integrations.langchain import JinaVLLMByteStore, JinaVLLMEmbeddings
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import encoded, picture, png
 
 # Float16 has eleven bits; the numbers of a vector are at most 1.
 ROUNDED = {"rtol": 0, "atol": 2**-11}
@@ -121,24 +121,12 @@ def both(method):
     )
 
 
-def picture(colour, size=(90, 60)):
-    """Return a plain picture."""
-    return Image.new("RGB", size, colour)
-
-
-def encoded(image, kind="PNG"):
-    """Return an image as a file's bytes."""
-    file = io.BytesIO()
-    image.save(file, kind)
-    return file.getvalue()
-
-
 # What is computed, and what is not.
 
 
 def test_each_store_keeps_all_kinds_of_vectors(engine, any_cache, tmp_path):
     """What was embedded once, by whichever method, is never computed again, and is the same number by number."""
-    (tmp_path / "red.png").write_bytes(encoded(picture("red")))
+    (tmp_path / "red.png").write_bytes(png("red"))
     images = [tmp_path / "red.png", picture("blue")]
 
     def embed(embeddings):
@@ -163,7 +151,7 @@ def test_each_store_keeps_all_kinds_of_vectors(engine, any_cache, tmp_path):
 def test_synchronous_and_asynchronous_share_a_cache(engine, any_cache):
     """Every method finds what its twin kept."""
     embeddings = JinaVLLMEmbeddings(engine=engine, cache=any_cache)
-    mixed = ["ein Text", picture("red"), encoded(picture("blue"))]
+    mixed = ["ein Text", picture("red"), png("blue")]
 
     async def coroutines():
         return (
@@ -264,9 +252,9 @@ def test_an_image_is_its_pixels(embeddings, engine, tmp_path):
 def test_a_file_that_changes_is_another_image(embeddings, engine, tmp_path, embed_image):
     """The content counts, not the path."""
     path = tmp_path / "page.png"
-    path.write_bytes(encoded(picture("red")))
+    path.write_bytes(png("red"))
     red = embed_image(embeddings, path)
-    path.write_bytes(encoded(picture("blue")))
+    path.write_bytes(png("blue"))
     blue = embed_image(embeddings, path)
     assert engine.n_requests == 2
     plain = JinaVLLMEmbeddings(engine=engine)
@@ -277,7 +265,7 @@ def test_a_file_that_changes_is_another_image(embeddings, engine, tmp_path, embe
 @pytest.mark.parametrize("embed_images", both("embed_images"))
 def test_a_known_file_is_not_decoded_again(embeddings, monkeypatch, tmp_path, embed_images):
     """A note of what its bytes show is kept beside the vectors, so that finding it costs a hash."""
-    contents = [encoded(picture(colour)) for colour in ("red", "blue")]
+    contents = [png(colour) for colour in ("red", "blue")]
     vectors = embed_images(embeddings, contents)
     (tmp_path / "blue.png").write_bytes(contents[1])
     monkeypatch.setattr(ImageHandle, "load", lambda _: pytest.fail("decoded"))
@@ -287,11 +275,11 @@ def test_a_known_file_is_not_decoded_again(embeddings, monkeypatch, tmp_path, em
 def test_what_is_hashed_is_what_is_embedded(cache, tmp_path):
     """A file that changes while its batch is in work is kept as what it was when it was read."""
     path = tmp_path / "page.png"
-    path.write_bytes(encoded(picture("red")))
+    path.write_bytes(png("red"))
 
     class ChangingEngine(FakeEngine):
         def submit(self, requests):
-            path.write_bytes(encoded(picture("blue")))
+            path.write_bytes(png("blue"))
             return super().submit(requests)
 
     with ChangingEngine() as engine:
@@ -319,14 +307,14 @@ def test_the_store_is_asked_once_a_batch(engine, cache):
     assert (cache.read, cache.written) == ([2, 2], [2, 2])
     embeddings.embed_documents(["a", "b", "a", "c", "e"])
     assert (cache.read[2:], cache.written[2:]) == ([2, 2], [1])
-    embeddings.embed_images([encoded(picture("red")), encoded(picture("red"), "BMP"), picture("blue")])
+    embeddings.embed_images([png("red"), encoded(picture("red"), "BMP"), picture("blue")])
     assert (cache.read[4:], cache.written[3:]) == ([2, 2], [4])
 
 
 @pytest.mark.parametrize("embed_multimodal", both("embed_multimodal"))
 def test_large_images_take_turns(engine, cache, monkeypatch, embed_multimodal):
     """Of a batch only as many images are read at once as memory allows, and nothing else changes. A white-box test."""
-    items = [picture("red"), "a", encoded(picture("blue")), "b", picture("green"), picture("red"), "a"]
+    items = [picture("red"), "a", png("blue"), "b", picture("green"), picture("red"), "a"]
     expected = JinaVLLMEmbeddings(engine=engine).embed_multimodal(items)
     monkeypatch.setattr(dense_cache, "_MOST_PIXELS", 90 * 60)
     embeddings = JinaVLLMEmbeddings(engine=engine, cache=cache)
@@ -396,7 +384,7 @@ def test_progress_counts_what_was_found(engine, cache, capsys):
 @pytest.mark.parametrize("embed_multimodal", both("embed_multimodal"))
 def test_what_is_damaged_is_computed_again(embeddings, engine, cache, caplog, damage, embed_multimodal):
     """It is logged, counts as missing, and is overwritten; vectors and notes of images alike."""
-    items = ["a", encoded(picture("red"))]
+    items = ["a", png("red")]
     vectors = embed_multimodal(embeddings, items)
     kept = dict(cache.store)
     cache.store = {key: damage(record) for key, record in kept.items()}
@@ -515,7 +503,7 @@ def test_the_event_loop_hashes_and_decodes_nothing(embeddings, engine, monkeypat
         return load(handle)
 
     monkeypatch.setattr(ImageHandle, "load", watched)
-    asyncio.run(embeddings.aembed_multimodal(["a", encoded(picture("red")), picture("blue")]))
+    asyncio.run(embeddings.aembed_multimodal(["a", png("red"), picture("blue")]))
     assert engine.asked_in
     assert decoded_in
     assert threading.main_thread() not in {*engine.asked_in, *decoded_in}
@@ -546,7 +534,7 @@ def test_what_is_no_store_is_told_when_one_is_made(engine, cache):
 
 def test_vllms_vectors_are_kept(make_vllm_engine, checkpoint, tmp_path):
     """Texts and pages of the real engine come back, rounded, without a vLLM, and another dtype finds none of them."""
-    items = ["ein Text", picture("red"), encoded(picture("blue"))]
+    items = ["ein Text", picture("red"), png("blue")]
     with make_vllm_engine() as engine:
         encoder = JinaEncoder(engine, task="retrieval")
         documents, query = encoder.embed(items, role="document"), encoder.embed(items[:1], role="query")[0]

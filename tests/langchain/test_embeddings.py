@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
 import io
 import pickle
@@ -26,7 +25,7 @@ from pydantic import ValidationError
 
 import jina_vllm_integrations.langchain
 from engine_options import ENGINE_OPTIONS
-from fake_engines import DyingEngine, GatheringEngine, RecordingEngine
+from fake_engines import DyingEngine, GatheringEngine
 from jina_vllm_integrations import (
     CheckpointError,
     EmptyTextError,
@@ -49,6 +48,7 @@ from jina_vllm_integrations import (
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings
 from jina_vllm_integrations.langchain.images import image_item
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import data_uri, in_base64, saved
 
 # One vector computed alone and in a batch differs by the order of float32 additions.
 SAME = {"rtol": 0, "atol": 1e-5}
@@ -61,39 +61,15 @@ no_warning_of_functions = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def engine():
-    """Return a fake engine that counts requests."""
-    with RecordingEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
 def embeddings(engine):
     """Return embeddings over it."""
     return JinaVLLMEmbeddings(engine=engine)
 
 
 @pytest.fixture
-def encoder(engine):
-    """Return an encoder over it."""
-    return JinaEncoder(engine, task="retrieval")
-
-
-@pytest.fixture
 def red(tmp_path):
     """Return the path of a red picture."""
     return saved(tmp_path / "red.png", "red")
-
-
-def saved(path, colour, size=(60, 40)):
-    """Return the path of a plain picture."""
-    Image.new("RGB", size, colour).save(path)
-    return path
-
-
-def encoded(path):
-    """Return a file in base64."""
-    return base64.b64encode(path.read_bytes()).decode()
 
 
 class TestUnit(EmbeddingsUnitTests):
@@ -392,7 +368,7 @@ def test_synchronous_calls_work_in_a_running_loop(embeddings):
 IMAGE_SHAPES = {
     "path": str,
     "path object": lambda path: path,
-    "data URI": lambda path: f"data:image/png;base64,{encoded(path)}",
+    "data URI": lambda path: data_uri(path.read_bytes()),
     "bytes": lambda path: path.read_bytes(),
     "binary file": lambda path: io.BytesIO(path.read_bytes()),
     "PIL": lambda path: Image.open(io.BytesIO(path.read_bytes())),
@@ -400,26 +376,26 @@ IMAGE_SHAPES = {
     "Blob of a path": Blob.from_path,
     "Blob of bytes": lambda path: Blob.from_data(path.read_bytes(), mime_type="image/png"),
     "Blob of bytes with a path": lambda path: Blob.from_data(path.read_bytes(), path="gone.png"),
-    "v1 block": lambda path: create_image_block(base64=encoded(path), mime_type="image/png"),
-    "v1 block of a data URI": lambda path: create_image_block(url=f"data:image/png;base64,{encoded(path)}"),
+    "v1 block": lambda path: create_image_block(base64=in_base64(path.read_bytes()), mime_type="image/png"),
+    "v1 block of a data URI": lambda path: create_image_block(url=data_uri(path.read_bytes())),
     "older block": lambda path: {
         "type": "image",
         "source_type": "base64",
-        "data": encoded(path),
+        "data": in_base64(path.read_bytes()),
         "mime_type": "image/png",
     },
     "older block of a data URI": lambda path: {
         "type": "image",
         "source_type": "url",
-        "url": f"data:image/png;base64,{encoded(path)}",
+        "url": data_uri(path.read_bytes()),
     },
     "OpenAI's block": lambda path: {
         "type": "image_url",
-        "image_url": {"url": f"data:image/png;base64,{encoded(path)}", "detail": "low"},
+        "image_url": {"url": data_uri(path.read_bytes()), "detail": "low"},
     },
     "OpenAI's block, short": lambda path: {
         "type": "image_url",
-        "image_url": f"data:image/png;base64,{encoded(path)}",
+        "image_url": data_uri(path.read_bytes()),
     },
 }
 
@@ -440,7 +416,7 @@ def test_images_of_a_message(embeddings, red):
     message = HumanMessage(
         [
             {"type": "text", "text": "what is this?"},
-            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded(red)}"}},
+            {"type": "image_url", "image_url": {"url": data_uri(red.read_bytes())}},
         ]
     )
     text, image = embeddings.embed_multimodal(message.content_blocks)
@@ -541,7 +517,7 @@ def test_a_text_that_is_a_path_stays_a_text(embeddings, red):
     assert embeddings.embed_multimodal([str(red)]) == embeddings.embed_documents([str(red)])
     for method in (embeddings.embed_documents, embeddings.embed_multimodal):
         with pytest.raises(ItemTypeError, match="item 0: a str is a text"):
-            method([f"data:image/png;base64,{encoded(red)}"])
+            method([data_uri(red.read_bytes())])
 
 
 def test_inputs_that_are_interleaved_are_told(embeddings, red):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
-import io
 import pickle
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,7 +17,6 @@ from langchain_core.retrievers import BaseRetriever
 from PIL import Image
 from pydantic import ValidationError
 
-from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     EmptyTextError,
     EngineClosedError,
@@ -41,28 +36,10 @@ from jina_vllm_integrations import (
 )
 from jina_vllm_integrations.langchain.reranking import JinaVLLMRerank
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import data_uri, png, saved
 
 QUERY = "where is the red circle"
 TEXTS = ["ein blaues Quadrat", "rot", "the red circle is here", "nothing of the kind"]
-
-
-def png(colour, size=(90, 60)):
-    """Return a plain picture as a file's bytes."""
-    file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, "PNG")
-    return file.getvalue()
-
-
-def data_uri(colour):
-    """Return a plain picture as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(png(colour)).decode()}"
-
-
-@pytest.fixture
-def engine():
-    """Return a fake engine that notes its batches."""
-    with RecordingEngine() as engine:
-        yield engine
 
 
 @pytest.fixture
@@ -72,14 +49,10 @@ def make(engine):
 
 
 @pytest.fixture
-def scans(tmp_path, monkeypatch):
-    """Return a folder with a red page, beside a folder with a blue one, in the working folder."""
-    for name, colour in (("scans/red.png", "red"), ("scans/a b%20#1.png", "red"), ("private/blue.png", "blue")):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(png(colour))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "scans"
+def scans(scans):
+    """Add a page whose name is an awkward one."""
+    saved(scans / "a b%20#1.png", "red", size=(90, 60))
+    return scans
 
 
 def documents(texts=TEXTS):
@@ -197,13 +170,13 @@ def test_a_page_is_ranked_by_its_image(make, engine, scans):
 
 def test_a_red_query_finds_the_red_page(make):
     """Rankings of images mean something, and the query of `rerank` may be an image."""
-    pages = [page(data_uri(colour)) for colour in ("blue", "red", "green")]
+    pages = [page(data_uri(png(colour))) for colour in ("blue", "red", "green")]
     assert make().rerank(pages, ImageInput(png("red")), top_n=1)[0]["index"] == 1
 
 
 def test_the_key_of_images_is_configurable(make):
     """Then the usual key is metadata like any other."""
-    given = [Document("", metadata={"page_png": data_uri("red"), "image": "/etc/passwd"})]
+    given = [Document("", metadata={"page_png": data_uri(png("red")), "image": "/etc/passwd"})]
     assert len(make(image_keys=("page_png",)).compress_documents(given, QUERY)) == 1
 
 
@@ -220,15 +193,15 @@ def test_the_key_of_images_is_configurable(make):
         "file://{scans}/a%20b%2520%231.png",
         "scans/a b%20#1.png",
         "scans/link.png",
-        data_uri("red"),
-        data_uri("red").replace("data:", "DATA:"),
+        data_uri(png("red")),
+        data_uri(png("red")).replace("data:", "DATA:"),
     ],
 )
 def test_images_that_may_be_read(make, scans, image):
     """Paths under a root, also as file URIs, which alone are percent-decoded, and once; data URIs always."""
     (scans / "link.png").symlink_to(scans / "red.png")
     reranker = make(allowed_image_roots=[scans], top_n=1)
-    expected = reranker.rerank([page(data_uri("red"))], QUERY)
+    expected = reranker.rerank([page(data_uri(png("red")))], QUERY)
     assert reranker.rerank([page(image.replace("{scans}", str(scans)))], QUERY) == expected
 
 
@@ -321,45 +294,21 @@ def test_images_that_are_no_strings(make, image):
     assert "Store the image's path as str, or a data URI" in message
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers with a red picture."""
-
-    def do_GET(self):
-        """Answer."""
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(png("red"))
-
-    def log_message(self, *args):
-        """Say nothing."""
-
-
-@pytest.fixture
-def url():
-    """Return the URL of a picture on this machine."""
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/red.png"
-        server.shutdown()
-        thread.join()
-
-
-def test_urls_are_fetched_only_where_that_was_chosen(make, engine, url):
+def test_urls_are_fetched_only_where_that_was_chosen(make, engine, picture_url):
     """And then not from private addresses, unless the limits vouch for them. A secret in the query is not shown."""
-    message = refused(make(allowed_image_roots=("/",)), f"{url}?token=secret", ImageAddressError)
+    message = refused(make(allowed_image_roots=("/",)), f"{picture_url}?token=secret", ImageAddressError)
     assert "Pass allow_image_urls=True" in message
     assert "secret" not in message
     assert engine.batches == []
-    refused(make(allow_image_urls=True), url, ImageAddressError)
+    refused(make(allow_image_urls=True), picture_url, ImageAddressError)
     refused(make(allow_image_urls=True), "s3://bucket/red.png", ImageAddressError)
     vouching = make(allow_image_urls=True, image_limits=ImageLimits(private_hosts=frozenset({"127.0.0.1"})))
-    assert vouching.rerank([page(url)], QUERY) == vouching.rerank([page(data_uri("red"))], QUERY)
+    assert vouching.rerank([page(picture_url)], QUERY) == vouching.rerank([page(data_uri(png("red")))], QUERY)
 
 
 def test_limits_hold_for_images_of_metadata(make):
     """An image may not cost more than the reranker's limits."""
-    refused(make(image_limits=ImageLimits(max_pixels=100)), data_uri("red"), ImageError)
+    refused(make(image_limits=ImageLimits(max_pixels=100)), data_uri(png("red")), ImageError)
 
 
 @pytest.mark.parametrize("document", [Document(" "), Document("", metadata={"image": None}), {"title": "x"}, "", {}])
@@ -399,9 +348,9 @@ def test_reranking_in_coheres_shape(make):
     for shape in (lambda text: {"text": text}, lambda text: {"page_content": text, "metadata": None}, Document):
         assert reranker.rerank([shape(text) for text in TEXTS], QUERY) == texts
         assert asyncio.run(reranker.arerank([shape(text) for text in TEXTS], QUERY)) == texts
-    as_image = reranker.rerank([page(data_uri("red"))], QUERY)
-    assert reranker.rerank([{"image": data_uri("red")}], QUERY) == as_image
-    assert reranker.rerank([{"text": "x", "metadata": {"image": data_uri("red")}}], QUERY) == as_image
+    as_image = reranker.rerank([page(data_uri(png("red")))], QUERY)
+    assert reranker.rerank([{"image": data_uri(png("red"))}], QUERY) == as_image
+    assert reranker.rerank([{"text": "x", "metadata": {"image": data_uri(png("red"))}}], QUERY) == as_image
 
 
 def test_top_n_of_one_call(make):
@@ -441,7 +390,7 @@ def test_only_documents_are_copied(make):
 
 def test_with_a_store_only_the_query_is_computed_again(make, engine, tmp_path):
     """Texts and images, and the ranking stays the same."""
-    given = [*documents(), page(data_uri("red"))]
+    given = [*documents(), page(data_uri(png("red")))]
     with TokenStore(tmp_path / "vectors") as store:
         reranker = make(store=store, top_n=None)
         first = reranker.compress_documents(given, QUERY)

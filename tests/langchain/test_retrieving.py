@@ -29,7 +29,6 @@ from PIL import Image
 from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 
-from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     ImageError,
     ImageInput,
@@ -41,11 +40,11 @@ from jina_vllm_integrations import (
     OptionError,
     StoreError,
     StoreFormatError,
-    TokenStore,
 )
 from jina_vllm_integrations.demo import demo_corpus
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, JinaVLLMRetriever
 from jina_vllm_integrations.qdrant import QdrantIndex
+from pictures import scans_of
 
 TEXTS = ["ein blaues Quadrat", "the red circle is here", "nothing of the kind", "noch ein Satz"]
 QUERY = "where is the red circle"
@@ -87,33 +86,15 @@ STORES = [in_memory, chroma, faiss_store, qdrant]
 
 
 @pytest.fixture
-def engine():
-    """Return a fake engine that notes its batches."""
-    with RecordingEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
 def embeddings(engine):
     """Return embeddings over it."""
     return JinaVLLMEmbeddings(engine=engine)
 
 
 @pytest.fixture
-def token_store(tmp_path):
-    """Return an empty store."""
-    with TokenStore(tmp_path / "vectors", max_bytes=2**24) as store:
-        yield store
-
-
-@pytest.fixture
 def scans(tmp_path):
     """Return a folder with a page of each colour."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    for colour in COLOURS:
-        Image.new("RGB", (90, 60), colour).save(folder / f"{colour}.png")
-    return folder
+    return scans_of(tmp_path, COLOURS)
 
 
 @pytest.fixture

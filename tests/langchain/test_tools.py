@@ -7,10 +7,8 @@ import base64
 import io
 import logging
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path  # noqa: TC003 - pydantic reads it
 
-import numpy as np
 import pytest
 from langchain.agents import create_agent
 from langchain_classic.retrievers.contextual_compression import ContextualCompressionRetriever
@@ -32,6 +30,7 @@ from jina_vllm_integrations import EngineDiedError, ImageLimits, OptionError
 from jina_vllm_integrations.adapters.thumbnails import Thumbnails
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, create_page_search_tool
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import data_uri, encoded, noise, png
 
 QUERY = "where is the red circle"
 
@@ -40,18 +39,6 @@ runs_coroutines = pytest.mark.asyncio
 no_warning_of_functions = pytest.mark.filterwarnings(
     "ignore:.*is marked with '@pytest.mark.asyncio':pytest.PytestWarning"
 )
-
-
-def png(colour, size=(90, 60), mode="RGB"):
-    """Return a plain picture as a file's bytes."""
-    file = io.BytesIO()
-    Image.new(mode, size, colour).save(file, "PNG")
-    return file.getvalue()
-
-
-def data_uri(content):
-    """Return a file's bytes as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 RED, BLUE = data_uri(png("red")), data_uri(png("blue"))
@@ -163,41 +150,6 @@ class Traces(BaseCallbackHandler):
         self.retrievers[parent_run_id] = tags
 
 
-@pytest.fixture
-def scans(tmp_path, monkeypatch):
-    """Return a folder with a red page, beside a folder with a blue one, in the working folder."""
-    for name, shade in (("scans/red.png", "red"), ("private/blue.png", "blue")):
-        path = tmp_path / name
-        path.parent.mkdir()
-        path.write_bytes(png(shade))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "scans"
-
-
-@pytest.fixture
-def server():
-    """Return the address of an image server on this machine."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            """Send a red picture."""
-            content = png("red")
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            """Stay silent."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/red.png"
-        server.shutdown()
-        thread.join()
-
-
 def page(image, text="", **metadata):
     """Return a page's document."""
     return Document(text, metadata={"image": image, **metadata})
@@ -252,14 +204,6 @@ def colour(block):
     """Return what a plain picture shows."""
     red, green, blue = picture(block).getpixel((1, 1))
     return "red" if red > 200 > green + blue else "blue" if blue > 200 > red + green else "another"
-
-
-def noise(size):
-    """Return a picture that compresses badly, as a PNG's data URI."""
-    file = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return data_uri(file.getvalue())
 
 
 class TestUnit(ToolsUnitTests):
@@ -370,7 +314,7 @@ def test_a_page_s_text_is_bounded():
 @pytest.mark.parametrize("mode", ["blocks", "url", "reference", "none"])
 def test_no_encoded_image_becomes_text(mode):
     """Neither from the metadata, wherever it is, nor from where some stores keep it instead of a text."""
-    content = noise((60, 60))
+    content = data_uri(encoded(noise(60, 60), compress_level=1))
     bare = content.partition(",")[2]
     for document in (
         page(content, source=content, page=content),
@@ -397,7 +341,7 @@ def test_blocks(scans):
 
 def test_a_thumbnail_is_no_larger_than_asked_for():
     """In pixels and in bytes, whatever the page; its proportions stay, and a small image is not enlarged."""
-    document = page(noise((1600, 800)))
+    document = page(data_uri(encoded(noise(1600, 800), compress_level=1)))
     _, (block,) = shown(document)
     assert picture(block).size == (1024, 512)
     _, (block,) = shown(document, thumbnail_side=100)
@@ -409,7 +353,7 @@ def test_a_thumbnail_is_no_larger_than_asked_for():
         assert len(base64.b64decode(block["base64"])) <= most
         width, height = picture(block).size
         assert 1 <= height <= width < 1024
-    _, (block,) = shown(page(noise((1100, 1100))))
+    _, (block,) = shown(page(data_uri(encoded(noise(1100, 1100), compress_level=1))))
     assert len(base64.b64decode(block["base64"])) <= 512 * 1024
 
 
@@ -491,12 +435,12 @@ def test_a_retriever_says_what_may_be_read(scans):
     assert colour(blue) == "blue"
 
 
-def test_urls_are_fetched_where_that_was_chosen(server):
+def test_urls_are_fetched_where_that_was_chosen(picture_url):
     """And then from public addresses only, unless the caller vouches for another."""
-    lines, _ = shown(page(server), allow_image_urls=True)
+    lines, _ = shown(page(picture_url), allow_image_urls=True)
     assert lines[-1] == "Image: not available, it has no address that may be used."
     mine = ImageLimits(private_hosts=frozenset({"127.0.0.1"}))
-    _, (block,) = shown(page(server), allow_image_urls=True, image_limits=mine)
+    _, (block,) = shown(page(picture_url), allow_image_urls=True, image_limits=mine)
     assert colour(block) == "red"
     lines, _ = shown(page("http://127.0.0.1:9/"), allow_image_urls=True, image_limits=mine)
     assert lines[-1] == "Image: not available, it could not be fetched."

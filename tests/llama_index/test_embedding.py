@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
 import io
 import json
@@ -36,7 +35,7 @@ from pydantic import ValidationError
 
 import jina_vllm_integrations.llama_index
 from engine_options import ENGINE_OPTIONS
-from fake_engines import GatheringEngine, RecordingEngine, SilentEngine
+from fake_engines import GatheringEngine, SilentEngine
 from jina_vllm_integrations import (
     CheckpointError,
     EmptyTextError,
@@ -57,6 +56,7 @@ from jina_vllm_integrations.llama_index import JinaVLLMEmbedding, PageImageReade
 from jina_vllm_integrations.llama_index.caching import COLLECTION
 from jina_vllm_integrations.llama_index.images import image_item, label
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import data_uri, in_base64, saved
 
 # An index looks for LangChain's embeddings, by importing what of LangChain is there.
 pytestmark = pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning")
@@ -83,13 +83,6 @@ class Limiter:
 
 
 @pytest.fixture
-def engine():
-    """Return a fake engine that counts requests."""
-    with RecordingEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
 def embedding(engine):
     """Return an embedding over it."""
     return JinaVLLMEmbedding(engine=engine)
@@ -102,12 +95,6 @@ def cached(engine):
 
 
 @pytest.fixture
-def encoder(engine):
-    """Return an encoder over it."""
-    return JinaEncoder(engine, task="retrieval")
-
-
-@pytest.fixture
 def red(tmp_path):
     """Return the path of a red picture."""
     return saved(tmp_path / "red.png", "red")
@@ -117,17 +104,6 @@ def red(tmp_path):
 def blue(tmp_path):
     """Return the path of a blue picture."""
     return saved(tmp_path / "blue.png", "blue")
-
-
-def saved(path, colour, size=(60, 40)):
-    """Return the path of a plain picture."""
-    Image.new("RGB", size, colour).save(path)
-    return path
-
-
-def encoded(path):
-    """Return a file in base64."""
-    return base64.b64encode(path.read_bytes()).decode()
 
 
 async def until(condition):
@@ -284,23 +260,23 @@ def test_task_and_dimensions_apply(engine):
 IMAGE_SHAPES = {
     "path": str,
     "path object": lambda path: path,
-    "data URI": lambda path: f"data:image/png;base64,{encoded(path)}",
+    "data URI": lambda path: data_uri(path.read_bytes()),
     "bytes": lambda path: path.read_bytes(),
     "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
     "PIL": lambda path: Image.open(io.BytesIO(path.read_bytes())),
     "ImageInput": lambda path: ImageInput(str(path)),
-    "ImageNode of base64": lambda path: ImageNode(image=encoded(path)),
+    "ImageNode of base64": lambda path: ImageNode(image=in_base64(path.read_bytes())),
     "ImageNode of a path": lambda path: ImageNode(image_path=str(path), text="a caption"),
-    "ImageNode of a data URI": lambda path: ImageNode(image_url=f"data:image/png;base64,{encoded(path)}"),
+    "ImageNode of a data URI": lambda path: ImageNode(image_url=data_uri(path.read_bytes())),
     "ImageDocument of a path": lambda path: ImageDocument(image_path=str(path)),
-    "ImageDocument of base64": lambda path: ImageDocument(image=encoded(path).encode()),
+    "ImageDocument of base64": lambda path: ImageDocument(image=in_base64(path.read_bytes()).encode()),
     "Node with bytes": lambda path: Node(image_resource=MediaResource(data=path.read_bytes())),
     "Node with a path": lambda path: Node(image_resource=MediaResource(path=path)),
     "Document with bytes": lambda path: Document(image_resource=MediaResource(data=path.read_bytes())),
     "ImageBlock of bytes": lambda path: ImageBlock(image=path.read_bytes()),
     "ImageBlock of a file": lambda path: ImageBlock(image=io.BytesIO(path.read_bytes())),
     "ImageBlock of a path": lambda path: ImageBlock(path=path),
-    "ImageBlock of a data URI": lambda path: ImageBlock(url=f"data:image/png;base64,{encoded(path)}"),
+    "ImageBlock of a data URI": lambda path: ImageBlock(url=data_uri(path.read_bytes())),
 }
 
 
@@ -388,7 +364,7 @@ def image_nodes(red):
     """Return nodes that hold a picture in each way, with names and captions that must not be embedded."""
     return [
         ImageNode(image_path=str(red), metadata={"file_path": str(red)}),
-        ImageNode(image=encoded(red), text="a caption"),
+        ImageNode(image=in_base64(red.read_bytes()), text="a caption"),
         ImageDocument(image_path=str(red), metadata={"file_path": str(red)}, text="a caption"),
         Node(image_resource=MediaResource(data=red.read_bytes()), metadata={"page": 1}),
     ]
@@ -422,14 +398,16 @@ def test_pictures_of_a_folder_go_through_a_pipeline_into_an_index(engine, encode
 
 def test_base64_nodes_are_not_lost_on_the_documented_way(embedding, red):
     """Trap: an index that is built of nodes without text and metadata drops them, though they have a vector."""
-    nodes = embedding([ImageNode(image=encoded(red)), TextNode(text="ein Text")])
+    nodes = embedding([ImageNode(image=in_base64(red.read_bytes())), TextNode(text="ein Text")])
     assert len(VectorStoreIndex(nodes, embed_model=embedding).index_struct.nodes_dict) == 1  # LlamaIndex's doing
     index = VectorStoreIndex([], embed_model=embedding)
     index.insert_nodes(nodes)
     assert len(index.index_struct.nodes_dict) == 2
     assert index.vector_store.data.embedding_dict[nodes[0].node_id] == nodes[0].embedding
     store = SimpleVectorStore()
-    IngestionPipeline(transformations=[embedding], vector_store=store).run(nodes=[ImageNode(image=encoded(red))])
+    IngestionPipeline(transformations=[embedding], vector_store=store).run(
+        nodes=[ImageNode(image=in_base64(red.read_bytes()))]
+    )
     assert list(store.data.embedding_dict.values()) == [nodes[0].embedding]
 
 
@@ -457,7 +435,7 @@ def test_an_empty_node_is_named(embedding):
 
 def test_a_captioned_picture_in_chunks_is_computed_once(engine, embedding, red):
     """Trap: a splitter gives each chunk of a caption all of the picture."""
-    document = ImageDocument(image=encoded(red).encode(), text="Ein langer Satz über das Bild. " * 60)
+    document = ImageDocument(image=in_base64(red.read_bytes()).encode(), text="Ein langer Satz über das Bild. " * 60)
     nodes = SentenceSplitter(chunk_size=64, chunk_overlap=0).get_nodes_from_documents([document])
     assert len(nodes) > 3
     embedding(nodes)
@@ -475,7 +453,11 @@ def test_a_captioned_picture_in_chunks_is_computed_once(engine, embedding, red):
 
 def test_a_multimodal_index_finds_texts_and_pictures(embedding, red, blue):
     """The index of two stores, with this embedding for both, and searched by text and by picture."""
-    nodes = [ImageNode(image_path=str(red)), ImageNode(image=encoded(blue)), TextNode(text="ein roter Kreis")]
+    nodes = [
+        ImageNode(image_path=str(red)),
+        ImageNode(image=in_base64(blue.read_bytes())),
+        TextNode(text="ein roter Kreis"),
+    ]
     index = MultiModalVectorStoreIndex([], embed_model=embedding, image_embed_model=embedding)
     index.insert_nodes(nodes)
     (text,) = index.as_retriever(similarity_top_k=1, image_similarity_top_k=1).text_retrieve("ein roter Kreis")
@@ -491,7 +473,8 @@ def test_a_multimodal_index_finds_texts_and_pictures(embedding, red, blue):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda path: ImageNode(image=encoded(path)), lambda path: ImageDocument(image_path=str(path))]
+    "make",
+    [lambda path: ImageNode(image=in_base64(path.read_bytes())), lambda path: ImageDocument(image_path=str(path))],
 )
 def test_a_pipelines_cache_does_not_return_another_picture(embedding, encoder, red, blue, make):
     """Trap: a pipeline's cache knows nodes by their text, which two pictures have in common: none."""
@@ -592,7 +575,7 @@ def test_what_was_computed_is_not_computed_again(engine, cached, red):
     np.testing.assert_allclose(first, expected, **KEPT)
     assert engine.n_requests == before + 4
     assert first == vectors() == asyncio.run(again())
-    assert cached([ImageNode(image=encoded(red))])[0].embedding == first[3]
+    assert cached([ImageNode(image=in_base64(red.read_bytes()))])[0].embedding == first[3]
     assert engine.n_requests == before + 4
 
 
@@ -904,7 +887,7 @@ def test_an_images_label_holds_no_bytes_and_no_secrets(red):
     assert digest.startswith("image:")
     assert len(digest) == 22
     assert label(ImageInput(io.BytesIO(content))) == digest
-    assert label(ImageInput(f"data:image/png;base64,{encoded(red)}")).startswith("image:")
+    assert label(ImageInput(data_uri(red.read_bytes()))).startswith("image:")
     assert label(ImageInput("https://user:pass@example.com/a.png?key=secret")) == "https://example.com/a.png"
     assert label(ImageInput(Image.new("RGB", (60, 40)))) == "image:60x40 pixels"
     assert label(ImageInput(red)) == label(ImageInput(str(red))) == str(red)
@@ -944,7 +927,7 @@ def test_vllm_computes_the_encoders_vectors(vllm_engine, checkpoint, red):
     """An embedding that asks for its own engine gets the session's vLLM, and its vectors are the encoder's."""
     encoder = JinaEncoder(vllm_engine, task="retrieval")
     with JinaVLLMEmbedding(model=checkpoint, engine_options=ENGINE_OPTIONS) as embedding:
-        nodes = embedding([TextNode(text="ein Text"), ImageNode(image=encoded(red))])
+        nodes = embedding([TextNode(text="ein Text"), ImageNode(image=in_base64(red.read_bytes()))])
         documents = encoder.embed(["ein Text", red], role="document")
         np.testing.assert_allclose([node.embedding for node in nodes], documents, **SAME)
         np.testing.assert_allclose(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
-import io
 import json
 import pickle
 import subprocess
@@ -32,10 +30,9 @@ from llama_index.core.schema import (
     QueryBundle,
     TextNode,
 )
-from PIL import Image
 from pydantic import ValidationError
 
-from fake_engines import RecordingEngine
+from fake_engines import DyingEngine
 from jina_vllm_integrations import (
     EmptyTextError,
     EngineClosedError,
@@ -54,29 +51,10 @@ from jina_vllm_integrations import (
 )
 from jina_vllm_integrations.llama_index import JinaVLLMRerank
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import data_uri, in_base64, png
 
 QUERY = "where is the red circle"
 TEXTS = ["ein blaues Quadrat", "rot", "the red circle is here", "nothing of the kind"]
-
-
-def png(colour, size=(90, 60)):
-    """Return a plain picture as a file's bytes."""
-    file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, "PNG")
-    return file.getvalue()
-
-
-def encoded(colour):
-    """Return a plain picture as nodes hold it."""
-    return base64.b64encode(png(colour)).decode()
-
-
-class DyingEngine(FakeEngine):
-    """Dies at work."""
-
-    def submit(self, requests):
-        """Die."""
-        raise EngineDiedError("died.")
 
 
 class Events(BaseEventHandler):
@@ -102,13 +80,6 @@ class Shelf(BaseRetriever):
 
 
 @pytest.fixture
-def engine():
-    """Return a fake engine that notes its batches."""
-    with RecordingEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
 def make(engine):
     """Return a maker of rerankers over it."""
     return lambda **fields: JinaVLLMRerank(engine=engine, **fields)
@@ -122,17 +93,6 @@ def events():
     root.add_event_handler(handler)
     yield handler.events
     root.event_handlers.remove(handler)
-
-
-@pytest.fixture
-def scans(tmp_path, monkeypatch):
-    """Return a folder with a red page, beside a folder with a blue one, in the working folder."""
-    for name, colour in (("scans/red.png", "red"), ("private/blue.png", "blue")):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(png(colour))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "scans"
 
 
 def found(*nodes):
@@ -277,15 +237,15 @@ def image_nodes(scans):
     path = str(scans / "red.png")
     with_text = {"metadata": {"title": "t"}, "text_resource": MediaResource(text="blau")}
     return [
-        ImageNode(image=encoded("red"), text="blau", metadata={"title": "t"}),
+        ImageNode(image=in_base64(png("red")), text="blau", metadata={"title": "t"}),
         ImageNode(image_path=path, text="blau", metadata={"title": "t"}),
         Node(image_resource=MediaResource(data=png("red")), **with_text),
         Node(image_resource=MediaResource(path=path), **with_text),
         Document(image_resource=MediaResource(path=path), **with_text),
-        ImageDocument(image=encoded("red"), **with_text),
+        ImageDocument(image=in_base64(png("red")), **with_text),
         ImageDocument(image_path=path, **with_text),
         TextNode(text="blau", metadata={"image_uri": path}),
-        TextNode(text="blau", metadata={"image": f"data:image/png;base64,{encoded('red')}"}),
+        TextNode(text="blau", metadata={"image": data_uri(png("red"))}),
     ]
 
 
@@ -308,8 +268,8 @@ def test_images_survive(make, scans):
 @pytest.mark.parametrize("url", [False, True])
 def test_the_query_may_be_an_image(make, scans, url):
     """The caller's own, so read wherever it is, as a path or a data URI; it finds the page of its colour."""
-    image = f"data:image/png;base64,{encoded('blue')}" if url else str(scans.parent / "private" / "blue.png")
-    pages = found(*(ImageNode(image=encoded(colour), id_=colour) for colour in ("green", "blue", "red")))
+    image = data_uri(png("blue")) if url else str(scans.parent / "private" / "blue.png")
+    pages = found(*(ImageNode(image=in_base64(png(colour)), id_=colour) for colour in ("green", "blue", "red")))
     for rerank in both_ways(make(top_n=1), pages, QueryBundle("", image_path=image)):
         assert [each.node_id for each in rerank()] == ["blue"]
 
@@ -400,7 +360,7 @@ def test_limits_and_truncation():
         assert "truncate=True" in refused(JinaVLLMRerank(engine=engine), long, TextTooLongError)
         assert JinaVLLMRerank(engine=engine, truncate=True).postprocess_nodes(found(long), query_str=QUERY)
         small = JinaVLLMRerank(engine=engine, image_limits=ImageLimits(max_pixels=100))
-        refused(small, ImageNode(image=encoded("red")), ImageError)
+        refused(small, ImageNode(image=in_base64(png("red"))), ImageError)
 
 
 def told(events, handler):
@@ -429,7 +389,7 @@ def test_traces_are_told_of_every_exit(make, engine, events):
         start, end, _, ended = told(events, handler)
         assert (start.top_n, end.nodes, ended[EventPayload.NODES]) == (0, [], [])
 
-    with DyingEngine() as dying:
+    with DyingEngine(0) as dying:
         for reranker, nodes, query, error in (
             (make(callback_manager=manager), text_nodes(), None, InputError),
             (make(callback_manager=manager), text_nodes([" "]), QUERY, EmptyTextError),
@@ -483,7 +443,7 @@ def test_many_coroutines_share_a_reranker(make):
 
 def test_with_a_store_only_the_query_is_computed_again(make, engine, tmp_path):
     """Texts and images, and the ranking stays the same."""
-    given = [*text_nodes(), *found(ImageNode(image=encoded("red")))]
+    given = [*text_nodes(), *found(ImageNode(image=in_base64(png("red"))))]
     with TokenStore(tmp_path / "vectors") as store:
         reranker = make(store=store, top_n=None)
         first = reranker.postprocess_nodes(given, query_str=QUERY)

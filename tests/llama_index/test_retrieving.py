@@ -19,10 +19,8 @@ from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from llama_index.vector_stores.chroma import ChromaVectorStore
 from llama_index.vector_stores.lancedb import LanceDBVectorStore
 from llama_index.vector_stores.qdrant import QdrantVectorStore
-from PIL import Image
 from qdrant_client import QdrantClient, models
 
-from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     ImageError,
     ImageNotFoundError,
@@ -41,6 +39,7 @@ from jina_vllm_integrations.llama_index import (
     create_page_search_tool,
 )
 from jina_vllm_integrations.qdrant import QdrantIndex
+from pictures import scans_of
 
 TEXTS = ["ein blaues Quadrat", "the red circle is here", "nothing of the kind", "noch ein Satz"]
 QUERY = "where is the red circle"
@@ -48,33 +47,9 @@ COLOURS = ("red", "green", "blue", "white")
 
 
 @pytest.fixture
-def engine():
-    """Return a fake engine that notes its batches."""
-    with RecordingEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
 def embedding(engine):
     """Return an embedding over it."""
     return JinaVLLMEmbedding(engine=engine)
-
-
-@pytest.fixture
-def token_store(tmp_path):
-    """Return an empty store."""
-    with TokenStore(tmp_path / "vectors", max_bytes=2**24) as store:
-        yield store
-
-
-@pytest.fixture
-def scans(tmp_path):
-    """Return a folder with a page of each colour."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    for colour in COLOURS:
-        Image.new("RGB", (90, 60), colour).save(folder / f"{colour}.png")
-    return folder
 
 
 def simple(embedding, tmp_path):
@@ -103,6 +78,12 @@ def over(vector_store, embedding):
     """Return an index over a store."""
     context = StorageContext.from_defaults(vector_store=vector_store)
     return VectorStoreIndex([], storage_context=context, embed_model=embedding)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Return a folder with a page of each colour."""
+    return scans_of(tmp_path, COLOURS)
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import logging
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -33,6 +31,7 @@ from jina_vllm_integrations import EngineDiedError, ImageLimits, OptionError
 from jina_vllm_integrations.adapters.thumbnails import Thumbnails
 from jina_vllm_integrations.llama_index import JinaVLLMRerank, PageImageReader, create_page_search_tool
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import data_uri, encoded, noise, png
 
 pytestmark = [
     # LlamaIndex imports it, where it is installed, to resolve an embedding model.
@@ -42,18 +41,6 @@ pytestmark = [
 ]
 
 QUERY = "where is the red circle"
-
-
-def png(colour, size=(90, 60), mode="RGB"):
-    """Return a plain picture as a file's bytes."""
-    file = io.BytesIO()
-    Image.new(mode, size, colour).save(file, "PNG")
-    return file.getvalue()
-
-
-def data_uri(content):
-    """Return a file's bytes as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 RED, BLUE = data_uri(png("red")), data_uri(png("blue"))
@@ -140,41 +127,6 @@ class Reader(FunctionCallingLLM):
     chat = complete = stream_chat = stream_complete = acomplete = astream_chat = astream_complete = _never
 
 
-@pytest.fixture
-def scans(tmp_path, monkeypatch):
-    """Return a folder with a red page, beside a folder with a blue one, in the working folder."""
-    for name, shade in (("scans/red.png", "red"), ("private/blue.png", "blue")):
-        path = tmp_path / name
-        path.parent.mkdir()
-        path.write_bytes(png(shade))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "scans"
-
-
-@pytest.fixture
-def server():
-    """Return the address of an image server on this machine."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            """Send a red picture."""
-            content = png("red")
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            """Stay silent."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/red.png"
-        server.shutdown()
-        thread.join()
-
-
 def page(image, text="", **metadata):
     """Return a page's node as a store that knows only texts does."""
     return TextNode(text=text, metadata={"image": image, **metadata})
@@ -234,14 +186,6 @@ def colour(block):
     """Return what a plain picture shows."""
     red, green, blue = picture(block).getpixel((1, 1))
     return "red" if red > 200 > green + blue else "blue" if blue > 200 > red + green else "another"
-
-
-def noise(size):
-    """Return a picture that compresses badly, as a PNG's data URI."""
-    file = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return data_uri(file.getvalue())
 
 
 def run(agent):
@@ -346,7 +290,7 @@ def test_a_page_s_text_is_bounded():
 @pytest.mark.parametrize("mode", ["blocks", "url", "reference", "none"])
 def test_no_encoded_image_becomes_text(mode):
     """Neither from the node, nor from where some stores keep it instead of a text."""
-    content = noise((60, 60))
+    content = data_uri(encoded(noise(60, 60), compress_level=1))
     bare = content.partition(",")[2]
     for node in (
         page(content, file_path=content, page_label=content),
@@ -379,7 +323,7 @@ def test_blocks(scans):
 
 def test_a_thumbnail_is_no_larger_than_asked_for():
     """In pixels and in bytes, whatever the page; a small image is not enlarged."""
-    node = page(noise((1600, 800)))
+    node = page(data_uri(encoded(noise(1600, 800), compress_level=1)))
     for options, size in (({}, (1024, 512)), ({"thumbnail_side": 100}, (100, 50))):
         _, (block,) = shown(node, **options)
         assert picture(block).size == size
@@ -447,9 +391,9 @@ def test_a_retriever_says_what_may_be_read(scans):
     assert colour(blue) == "blue"
 
 
-def test_urls_are_fetched_where_that_was_chosen(server):
+def test_urls_are_fetched_where_that_was_chosen(picture_url):
     """And then from public addresses only, unless the caller vouches for another."""
-    node = ImageNode(image_url=server)
+    node = ImageNode(image_url=picture_url)
     lines, _ = shown(node, allow_image_urls=True)
     assert lines[-1] == "Image: not available, it has no address that may be used."
     mine = ImageLimits(private_hosts=frozenset({"127.0.0.1"}))

@@ -36,6 +36,7 @@ from jina_vllm_integrations.errors import (
 from jina_vllm_integrations.qdrant import QdrantIndex, points
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.testing import FakeEngine
+from pictures import encoded
 
 TEXTS = [
     "a red circle on white paper",
@@ -171,13 +172,6 @@ def index(make_index, encoder):
 def page(colour="white", size=(112, 84)):
     """Return an image of one colour."""
     return Image.new("RGB", size, colour)
-
-
-def encoded(image, kind="PNG", **options):
-    """Return an image as bytes."""
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def stored(index):

@@ -42,16 +42,10 @@ from jina_vllm_integrations.scoring import compression
 from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.testing import FakeEngine
 from jina_vllm_integrations.token_store.keys import pinned
+from pictures import encoded, picture
 from store_writer import MAX_BYTES, entry, tokens_of, write_forever
 
 FIELDS = ("vectors", "token_ids", "image_mask", "grid", "scales", "row_of_token")
-
-
-@pytest.fixture
-def encoder():
-    """Return an encoder over a fake engine that counts what it computes."""
-    with CountingEngine() as engine:
-        yield JinaEncoder(engine, task="retrieval")
 
 
 @pytest.fixture
@@ -59,29 +53,6 @@ def store(tmp_path):
     """Return a store that is open for writing."""
     with TokenStore(tmp_path / "store") as store:
         yield store
-
-
-class CountingEngine(FakeEngine):
-    """Counts what it computes."""
-
-    n_computed = 0
-
-    def submit(self, requests):
-        """Count and compute."""
-        self.n_computed += len(requests)
-        return super().submit(requests)
-
-
-def picture(colour, size=(90, 60)):
-    """Return a plain picture."""
-    return Image.new("RGB", size, colour)
-
-
-def encoded(image, kind):
-    """Return an image as a file's bytes."""
-    file = io.BytesIO()
-    image.save(file, kind)
-    return file.getvalue()
 
 
 def keys_of(store, encoder, items, role="document"):
@@ -214,11 +185,11 @@ def test_items_are_found(store, encoder):
     """By what they are, without computing; bad ones are named."""
     assert store.find(encoder, ITEMS) == [None] * 4
     store.warm(encoder, ITEMS[:2])
-    n_computed = encoder.engine.n_computed
+    n_computed = encoder.engine.n_requests
     found = store.find(encoder, [*ITEMS, encoded(ITEMS[1], "PNG")])
     assert [tokens is not None for tokens in found] == [True, True, False, False, True]
     assert store.find(encoder, ITEMS[:1], role="query") == [None]
-    assert encoder.engine.n_computed == n_computed
+    assert encoder.engine.n_requests == n_computed
     with pytest.raises(InputError, match="item 1: a text must have content"):
         store.find(encoder, ["a", " "])
 
@@ -751,10 +722,10 @@ def test_warming_computes_what_is_missing(store, encoder):
     """The second time nothing is computed, and repetitions are computed once."""
     warmed = store.warm(encoder, [*ITEMS, ITEMS[0], encoded(ITEMS[1], "PNG")])
     assert (warmed.n_encoded, warmed.n_stored) == (4, 2)
-    assert encoder.engine.n_computed == 4
+    assert encoder.engine.n_requests == 4
     warmed = store.warm(encoder, iter([*ITEMS, "new"]))
     assert (warmed.n_encoded, warmed.n_stored) == (1, 4)
-    assert encoder.engine.n_computed == 5
+    assert encoder.engine.n_requests == 5
     expected = encoder.embed_tokens(ITEMS, role="document")
     for found, tokens in zip(store.get_many(keys_of(store, encoder, ITEMS)), expected, strict=True):
         assert_same(found, store.as_kept(tokens))
@@ -769,7 +740,7 @@ def test_warming_keeps_what_came_before_a_bad_item(store, encoder):
         with pytest.raises(InputError) as caught:
             store.warm(encoder, [*texts, bad, "after", "  "])
         assert caught.value.index == 100
-    assert encoder.engine.n_computed >= 100
+    assert encoder.engine.n_requests >= 100
     assert None not in store.get_many(keys_of(store, encoder, texts))
     warmed = store.warm(encoder, texts)
     assert (warmed.n_encoded, warmed.n_stored) == (0, 100)

@@ -33,6 +33,7 @@ from jina_vllm_integrations import EngineError, ImageFormatError, InProcessEngin
 from jina_vllm_integrations.engines.rendering import channel, jobs, launching
 from jina_vllm_integrations.engines.rendering.pool import RenderPool
 from jina_vllm_integrations.images import inspect
+from pictures import encoded
 
 SECONDS = 120
 TOKEN_IDS = [1, 2, 3]
@@ -197,13 +198,6 @@ def noise(seed, width=112, height=84, bands=3):
     """Return a picture without symmetry, another one for another seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 14, width // 14, bands), dtype=np.uint8)
     return Image.fromarray(pixels.repeat(14, axis=0).repeat(14, axis=1))
-
-
-def encoded(image, image_format, **options):
-    """Return the bytes that Pillow writes for an image."""
-    buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
-    return buffer.getvalue()
 
 
 async def until(condition):
