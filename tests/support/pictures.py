@@ -44,6 +44,12 @@ def data_uri(content):
     return f"data:image/png;base64,{in_base64(content)}"
 
 
+def colour_of(image):
+    """Return the name of a picture's colour in its corner."""
+    red, green, blue = image.getpixel((1, 1))
+    return "red" if red > 200 > green + blue else "blue" if blue > 200 > red + green else "another"
+
+
 def saved(path, colour, size=(60, 40)):
     """Write a plain picture, and return its path."""
     path.parent.mkdir(exist_ok=True)
