@@ -90,8 +90,9 @@ def test_a_text_file_that_is_not_utf_8_is_named(tmp_path):
     (source,) = Sources(paths=[tmp_path])
     with pytest.raises(InputError, match=r"must be UTF-8, '.*latin\.txt' is not: .* Convert it\."):
         source.read()
+    *_, source = Sources(paths=[tmp_path], lines=True)
     with pytest.raises(InputError, match=r"must be UTF-8, '.*latin\.txt' is not"):
-        list(Sources(paths=[tmp_path], lines=True))
+        source.read()
 
 
 def test_a_path_that_does_not_exist(tmp_path):

@@ -33,7 +33,6 @@ class Interrupted(Exception):  # noqa: N818 - it is no error of its own
         self.error = error
 
 
-_NAMED = (InputError, Interrupted, EngineError)
 # Requests are submitted, and their results awaited, in lots: waking a thread costs as much as a short text.
 _LOT = 64
 # A slow iterable is not waited for longer than this before what it gave is submitted.
@@ -78,10 +77,8 @@ def in_order(
                 _wait([future for future, _ in islice(window, _LOT)])
             while window and window[0][0].done():
                 position = next(positions)
-                try:
-                    result: Result = window[0][0].result()
-                except _NAMED as error:
-                    result = _own_error(error, position)
+                error = window[0][0].exception()  # not raised here: its traceback would hold this frame, and all in it
+                result = window[0][0].result() if error is None else _own_error(error, position)
                 weight -= window.popleft()[1]
                 yield result
     finally:
@@ -121,7 +118,9 @@ async def in_order_async(
             position = next(positions)
             try:
                 result: Result = await future
-            except _NAMED as error:
+            except Exception as error:  # noqa: BLE001 - raised again, unless it is the request's own
+                # Without this frame, which would hold all that is in flight for as long as the error lives.
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
                 result = _own_error(error, position)
             weight -= of_it
             room.set()
@@ -151,7 +150,7 @@ def next_lot(requests: Iterator[T], size: int) -> list[T]:
     return lot
 
 
-def _own_error(error: Exception, position: int) -> InputError:
+def _own_error(error: BaseException, position: int) -> InputError:
     """Return the error of a request itself, which says by its index which; raise what is not the request's fault.
 
     The engine's error says by a note what it was asked for.
@@ -162,5 +161,6 @@ def _own_error(error: Exception, position: int) -> InputError:
     if isinstance(error, Interrupted):
         error.error.index = position
         raise error.error from error.error.__cause__
-    error.add_note(f"while item {position} was awaited")
+    if isinstance(error, EngineError):
+        error.add_note(f"while item {position} was awaited")
     raise error
