@@ -35,8 +35,8 @@ from jina_vllm_integrations import (
     StoreFullError,
     StoreInUseError,
     TokenStore,
-    dense_cache,
 )
+from jina_vllm_integrations.adapters import dense_cache
 from jina_vllm_integrations.images import ImageHandle
 from jina_vllm_integrations.langchain import JinaVLLMByteStore, JinaVLLMEmbeddings
 from jina_vllm_integrations.testing import FakeEngine

@@ -36,9 +36,9 @@ from jina_vllm_integrations import (
     StoreFullError,
     StoreInUseError,
     TokenStore,
-    compression,
 )
 from jina_vllm_integrations.images import ImageHandle
+from jina_vllm_integrations.scoring import compression
 from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.testing import FakeEngine
 from jina_vllm_integrations.token_store.keys import pinned
