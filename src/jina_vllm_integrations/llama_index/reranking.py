@@ -103,14 +103,7 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
     def model_post_init(self, context: Any, /) -> None:
         """Check how an engine is had, without making one."""
         super().model_post_init(context)
-        self._lazy = LazyEncoder(
-            engine=self.engine,
-            model=self.model,
-            task=self.task,
-            truncate=self.truncate,
-            image_limits=self.image_limits,
-            engine_options=self.engine_options,
-        )
+        self._lazy = LazyEncoder.of(self)
 
     def to_dict(self, **options: Any) -> dict[str, Any]:
         """Return the settings as JSON takes them, without what cannot leave the process."""
