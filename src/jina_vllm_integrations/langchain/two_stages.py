@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations.adapters.document_vectors import LOT, DocumentVectors
-from jina_vllm_integrations.errors import InputError, OptionError, naming
+from jina_vllm_integrations.errors import OptionError, naming, noting
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.rankables import items
 from jina_vllm_integrations.langchain.searches import Scored
@@ -185,10 +185,5 @@ def _scored(found: Sequence[Document], ranked: Sequence[Ranked]) -> list[Scored]
 @contextmanager
 def _about(found: Sequence[Document]) -> Iterator[None]:
     """Let an error about what was found say which document it is: the caller passed a query and no positions."""
-    try:
+    with naming(None), noting(lambda index: f"in the document {found[index].id!r}, which the vector store found"):
         yield
-    except InputError as error:
-        if error.index is not None:
-            error.add_note(f"in the document {found[error.index].id!r}, which the vector store found")
-        error.index = None
-        raise
