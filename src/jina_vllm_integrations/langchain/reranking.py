@@ -14,6 +14,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
+from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.encoding.encoder import Engine
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
@@ -179,19 +180,14 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseDocumentCompre
         candidates = self._candidates(documents)
         if not candidates:
             return []
-        return self._relevant(self._late_interaction().rerank(query, candidates, top_n=top_n))
+        return relevant(self._late_interaction().rerank(query, candidates, top_n=top_n), self.score_threshold)
 
     async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
         candidates = await asyncio.to_thread(self._candidates, documents)
         if not candidates:
             return []
         reranker = await asyncio.to_thread(self._late_interaction)
-        return self._relevant(await reranker.arerank(query, candidates, top_n=top_n))
-
-    def _relevant(self, ranked: list[Ranked]) -> list[Ranked]:
-        if self.score_threshold is None:
-            return ranked
-        return [each for each in ranked if each.score >= self.score_threshold]
+        return relevant(await reranker.arerank(query, candidates, top_n=top_n), self.score_threshold)
 
     def _most(self, top_n: int | EllipsisType | None) -> int | None:
         if isinstance(top_n, EllipsisType):

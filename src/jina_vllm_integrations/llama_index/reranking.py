@@ -13,6 +13,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
+from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.encoding.encoder import Engine
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.images import ImageLimits
@@ -176,6 +177,5 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
     def _scored(self, nodes: list[NodeWithScore], ranked: list[Ranked]) -> list[NodeWithScore]:
         return [
             with_score(nodes[each.index], each.score, keep_retrieval_score=self.keep_retrieval_score)
-            for each in ranked
-            if self.score_threshold is None or each.score >= self.score_threshold
+            for each in relevant(ranked, self.score_threshold)
         ]
