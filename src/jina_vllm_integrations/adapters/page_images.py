@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError, OptionError
-from jina_vllm_integrations.images.addresses import url_label
+from jina_vllm_integrations.images.addresses import is_url, url_label
 from jina_vllm_integrations.types import ImageInput
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ IMAGE_KEYS = ("image_uri", "image")
 
 _Value = TypeVar("_Value")
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LONGEST_LABEL = 120
 
 
@@ -85,7 +83,7 @@ class PageImages:
             return ImageInput(source)
         if scheme == "file":
             return ImageInput(self._allowed(_file_of(source), source, place))
-        if _URL.match(source):
+        if is_url(source):
             return ImageInput(self._fetched(source, place))
         return ImageInput(self._allowed(source, source, place))
 
