@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError, OptionError
-from jina_vllm_integrations.images.addresses import is_url, url_label
+from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
 from jina_vllm_integrations.types import ImageInput
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ IMAGE_KEYS = ("image_uri", "image")
 
 _Value = TypeVar("_Value")
 
+_FILE_URI = re.compile(r"file:", re.IGNORECASE)
 _LONGEST_LABEL = 120
 
 
@@ -78,10 +80,9 @@ class PageImages:
                 f"{place} must be a str, a path, file URI, data URI or URL, got {type(source).__name__} "
                 f"{source!r:.60}. Store the image's path as str, or a data URI: vector stores take nothing else."
             )
-        scheme = source.partition(":")[0].lower()
-        if scheme == "data":
+        if is_data_uri(source):
             return ImageInput(source)
-        if scheme == "file":
+        if _FILE_URI.match(source):
             return ImageInput(self._allowed(_file_of(source), source, place))
         if is_url(source):
             return ImageInput(self._fetched(source, place))
