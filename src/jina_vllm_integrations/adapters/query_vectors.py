@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.types import FloatArray, Item, Ranked, TokenVectors
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class QueryVectors:
     """What a query is found and ranked by, from one forward pass.
 
