@@ -155,7 +155,7 @@ def test_a_threshold_is_inclusive_and_may_be_zero(make, engine):
     assert [document.metadata["relevance_score"] for document in kept] == scores[:2]
     assert make(score_threshold=1.5).compress_documents(documents(), QUERY) == []
     assert relevant([hit(0.1), hit(0.0), hit(-0.1)], 0.0) == [hit(0.1), hit(0.0)]
-    assert make(score_threshold=None)._relevant([hit(-0.1)]) == [hit(-0.1)]
+    assert relevant([hit(-0.1)], None) == [hit(-0.1)]
 
 
 def test_scores_are_comparable_across_queries_unless_sums_are_chosen(make):
