@@ -1,4 +1,4 @@
-.PHONY: demo eval test lint types clean environment
+.PHONY: demo eval test lint types docs clean environment
 PYTHON ?= python3
 
 demo: environment
@@ -16,6 +16,9 @@ lint: environment
 
 types: environment
 	.venv/bin/mypy
+
+docs: environment
+	.venv/bin/python tools/render_docs.py
 
 environment:
 	@$(PYTHON) tools/environment.py

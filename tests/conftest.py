@@ -1,4 +1,4 @@
-"""One checkpoint and one vLLM for the whole session."""
+"""One checkpoint and one vLLM for the whole session, and what tests of several wings start from."""
 
 from __future__ import annotations
 
@@ -15,26 +15,16 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from jina_vllm_integrations import InProcessEngine, JinaEncoder
+from engine_options import ENGINE_OPTIONS
+from fake_engines import RecordingEngine
+from jina_vllm_integrations import InProcessEngine, JinaEncoder, TokenStore
 from jina_vllm_integrations.demo import demo_engine
 from jina_vllm_integrations.preparation import random_checkpoint
-from jina_vllm_integrations.testing import FakeEngine
+from pictures import scans_beside_private, served
 
 # No test depends on speed, and each run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
-
-MAX_TOKENS = 2048
-ENGINE_OPTIONS = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "kv_cache_memory_bytes": 128 * 2**20,
-    "max_model_len": MAX_TOKENS,
-    # Smaller than a page or a long text: prompts are prefilled in chunks.
-    "max_num_batched_tokens": 512,
-    "max_num_seqs": 64,
-    "use_tqdm_on_load": False,
-}
 
 
 @pytest.fixture(scope="session")
@@ -75,25 +65,35 @@ def make_vllm_engine(vllm_engine, checkpoint):
     return lambda: InProcessEngine(checkpoint, **ENGINE_OPTIONS)
 
 
-@pytest.fixture(params=["fake", "pooled in vLLM", "pooled by the client"])
-def make_engine(request, checkpoint):
-    """Return a maker of engines of each kind. Those of one kind compute the same vectors."""
-    if request.param == "fake":
-        return lambda: FakeEngine(max_tokens=MAX_TOKENS)
-    if request.param == "pooled in vLLM":
-        return request.getfixturevalue("make_vllm_engine")
-    request.getfixturevalue("client_engine")
-    return lambda: InProcessEngine(checkpoint, pooling="client", **ENGINE_OPTIONS)
-
-
 @pytest.fixture
-def engine(make_engine):
-    """Return an engine of each kind."""
-    with make_engine() as engine:
+def engine():
+    """Return a fake engine that notes what it is asked for."""
+    with RecordingEngine() as engine:
         yield engine
 
 
 @pytest.fixture
 def encoder(engine):
-    """Return a retrieval encoder over an engine of each kind."""
+    """Return a retrieval encoder over the engine."""
     return JinaEncoder(engine, task="retrieval")
+
+
+@pytest.fixture
+def token_store(tmp_path):
+    """Return an empty store of token vectors."""
+    with TokenStore(tmp_path / "vectors", max_bytes=2**24) as store:
+        yield store
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    """Return a folder with a red page, beside a folder with a blue one, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    return scans_beside_private(tmp_path)
+
+
+@pytest.fixture
+def picture_url():
+    """Return the URL of a red picture on this machine."""
+    with served() as url:
+        yield url

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from search_sets import SET_NAMES
 
-from conftest import ENGINE_OPTIONS
+from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations import prepare
 from jina_vllm_integrations.demo import demo_checkpoint, demo_corpus
 

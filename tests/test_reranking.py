@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fake_engines import RecordingEngine
 from jina_vllm_integrations import (
     EmptyTextError,
     ImageFormatError,
@@ -26,36 +25,12 @@ from jina_vllm_integrations import (
     TokenStore,
 )
 from jina_vllm_integrations.scoring import score
+from pictures import encoded, picture, png
 
 QUERY = "where is the red circle"
 
 
-def picture(colour, size=(90, 60)):
-    """Return a plain picture."""
-    return Image.new("RGB", size, colour)
-
-
-def png(image):
-    """Return an image as a file's bytes."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
 CANDIDATES = ["ein blaues Quadrat", picture("red"), "the red circle is here", picture("blue", (200, 150)), "rot"]
-
-
-@pytest.fixture
-def engine():
-    """Return a fake engine that notes its batches."""
-    with RecordingEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
-def encoder(engine):
-    """Return an encoder over it."""
-    return JinaEncoder(engine, task="retrieval")
 
 
 @pytest.fixture
@@ -100,7 +75,7 @@ def test_a_query_that_was_computed_before(reranker, encoder, engine):
     assert caught.value.index == 1
 
 
-@pytest.mark.parametrize("query", [QUERY, picture("blue"), ImageInput(png(picture("red")))], ids=["text", "PIL", "PNG"])
+@pytest.mark.parametrize("query", [QUERY, picture("blue"), ImageInput(png("red"))], ids=["text", "PIL", "PNG"])
 def test_texts_and_images_rank_texts_and_images(reranker, encoder, query):
     """The order and the scores are those of MaxSim, the first time and the second."""
     ranked = reranker.rerank(query, CANDIDATES)
@@ -132,7 +107,7 @@ def test_another_form_of_an_image_is_stored(encoder, engine, store, tmp_path):
     """A page that was stored as a PIL image is found as a file."""
     reranker = LateInteractionReranker(encoder, store)
     reranker.rerank(QUERY, [picture("red")])
-    (tmp_path / "red.png").write_bytes(png(picture("red")))
+    (tmp_path / "red.png").write_bytes(png("red"))
     (ranked,) = reranker.rerank(QUERY, [tmp_path / "red.png"])
     assert ranked.stored
     assert engine.batches == [2, 1]
@@ -150,7 +125,7 @@ def test_what_was_warmed_is_stored(encoder, engine, store):
 def test_equal_candidates_are_computed_once_and_tie(reranker, engine):
     """They keep the caller's order."""
     image = picture("red")
-    ranked = reranker.rerank(QUERY, ["rot", image, "rot", png(image), png(image), "rot"])
+    ranked = reranker.rerank(QUERY, ["rot", image, "rot", encoded(image), encoded(image), "rot"])
     assert engine.batches == [1 + (2 if reranker.store else 3)]
     by_score = {each.score for each in ranked}
     assert len(by_score) == 2
@@ -190,8 +165,8 @@ def test_a_bad_top_n(reranker, top_n, engine):
         ("  ", EmptyTextError),
         (7, ItemTypeError),
         (Path("missing.png"), ImageNotFoundError),
-        (png(Image.effect_noise((90, 60), 50).convert("RGB"))[:-900], ImageFormatError),
-        (Image.open(io.BytesIO(png(Image.effect_noise((90, 60), 50).convert("RGB"))[:-900])), ImageFormatError),
+        (encoded(Image.effect_noise((90, 60), 50).convert("RGB"))[:-900], ImageFormatError),
+        (Image.open(io.BytesIO(encoded(Image.effect_noise((90, 60), 50).convert("RGB"))[:-900])), ImageFormatError),
     ],
     ids=["empty", "no item", "no file", "damaged", "damaged PIL image"],
 )

@@ -1,6 +1,6 @@
 """Makes `.venv`: vLLM for CPUs, this package in editable form, and what its tests need.
 
-A second run does nothing, until the dependencies, these tools, the interpreter or the place change;
+A second run does nothing, until the dependencies, this script, its guard, the interpreter or the place change;
 then the environment is made afresh. Runs on the standard library alone.
 """
 
@@ -51,7 +51,7 @@ def environment_digest() -> str:
     """Digest of everything that decides what the environment contains."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     declared = {table: project[table] for table in ("build-system", "project", "dependency-groups")}
-    tools = [path.read_text() for path in sorted(TOOLS.glob("*.py"))]
+    tools = [(TOOLS / name).read_text() for name in ("environment.py", "torchvision_guard.py")]
     return hashlib.sha256(json.dumps([sys.version, str(ROOT), declared, tools]).encode()).hexdigest()
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import full_size
-import page_files
 from gpu_speed import CHOICES, OPTIONS
 from random_items import texts
 from recording import record
 from vllm.config import ProfilerConfig
 
+import page_files
 from jina_vllm_integrations import InProcessEngine, JinaEncoder
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import full_size
-import page_files
 from beside_pages import at_a_steady_pace, one_after_another
 from process_memory import memory_mib
 from random_items import texts
 from recording import record
 
+import page_files
 from jina_vllm_integrations import InProcessEngine, JinaEncoder
 
 if TYPE_CHECKING:

@@ -18,11 +18,12 @@ from typing import Any
 
 import full_size
 import numpy as np
-import page_files
 from device import device
 from PIL import Image
 from random_items import texts
 from recording import record
+
+import page_files
 
 # All ways at once need 60 GB.
 OPTIONS = {"max_model_len": 4096, "gpu_memory_utilization": 0.15, "kv_cache_memory_bytes": 2**29}

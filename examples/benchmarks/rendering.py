@@ -18,13 +18,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import page_files
 from beside_pages import at_a_steady_pace
 from PIL import Image
 from process_memory import memory_mib
 from recording import record
 from tiny import CHECKPOINT, OPTIONS, texts
 
+import page_files
 from jina_vllm_integrations import InProcessEngine, JinaEncoder
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jina_vllm_integrations.encoding.encoder import Engine, JinaEncoder
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.engine import Engine
     from jina_vllm_integrations.engines.in_process import InProcessEngine
     from jina_vllm_integrations.errors import (
         BrokenPdfError,
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
 # Where each public name lives. It is imported when it is first asked for: importing this package costs nothing.
 _HOMES = {
-    "encoding.encoder": ("Engine", "JinaEncoder"),
+    "encoding.encoder": ("JinaEncoder",),
+    "encoding.engine": ("Engine",),
     "engines.in_process": ("InProcessEngine",),
     "errors": (
         "BrokenPdfError",

@@ -13,7 +13,7 @@ from jina_vllm_integrations.adapters.dense_records import from_record, to_conten
 from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.encoding.in_flight import next_lot
 from jina_vllm_integrations.errors import EngineError, InputError, renaming
-from jina_vllm_integrations.token_store.keys import each_pinned
+from jina_vllm_integrations.token_store.keys import each_pinned, each_raised
 from jina_vllm_integrations.token_store.notes import Notes
 from jina_vllm_integrations.types import Embedding, FloatArray, ImagePrompt, Item, Request, Role
 
@@ -109,7 +109,7 @@ class CachedEncoder:
         return np.empty((len(requests), self._encoder.dimensions), dtype=np.float32), requests
 
     def _lot(self, requests: Sequence[Request]) -> FloatArray:
-        pinned = list(each_pinned(requests))
+        pinned = list(each_raised(each_pinned(requests)))
         notes = Notes(pinned)
         keys = list(self._keys(notes, self._get(notes.keys)))
         found = self._get(keys)
@@ -120,7 +120,7 @@ class CachedEncoder:
         return _vectors(keys, {**found, **computed})
 
     async def _alot(self, requests: Sequence[Request]) -> FloatArray:
-        pinned = await _in_slices(each_pinned(requests))
+        pinned = await _in_slices(each_raised(each_pinned(requests)))
         notes = await asyncio.to_thread(Notes, pinned)
         keys = await _in_slices(self._keys(notes, await self._aget(notes.keys)))
         found = await self._aget(keys)

@@ -12,7 +12,7 @@ from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.adapters.relevance import relevant
-from jina_vllm_integrations.encoding.encoder import Engine
+from jina_vllm_integrations.encoding.engine import Engine
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.scoring.maxsim import Normalize

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from jina_vllm_integrations.encoding.encoder import Engine, JinaEncoder
+from jina_vllm_integrations.encoding.encoder import JinaEncoder
 from jina_vllm_integrations.errors import EngineClosedError, OptionError
 from jina_vllm_integrations.images import ImageLimits
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from jina_vllm_integrations.encoding.engine import Engine
     from jina_vllm_integrations.types import Task
 
 

@@ -10,17 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jina_vllm_integrations.benchmarking.items import Supply, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from jina_vllm_integrations.benchmarking.conditions import Conditions
     from jina_vllm_integrations.benchmarking.workloads import Calls
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.encoding.results import Stream
+    from jina_vllm_integrations.types import Item, Output
 
 # Results that came together are taken in microseconds.
 _WAIT_SECONDS = 0.001
@@ -172,7 +173,11 @@ def _embed(encoder: JinaEncoder, conditions: Conditions) -> Callable[[Sequence[I
     return lambda items: way(items, role=conditions.role)
 
 
-def _stream(encoder: JinaEncoder, conditions: Conditions) -> Callable[[Iterator[Item]], Generator[object]]:
-    ways = {"dense": encoder.stream, "tokens": encoder.stream_tokens, "both": encoder.stream_both}
-    way: Callable[..., Generator[object]] = ways[conditions.output]
+def _stream(encoder: JinaEncoder, conditions: Conditions) -> Callable[[Iterator[Item]], Stream[Any]]:
+    ways: dict[Output, Callable[..., Stream[Any]]] = {
+        "dense": encoder.stream,
+        "tokens": encoder.stream_tokens,
+        "both": encoder.stream_both,
+    }
+    way = ways[conditions.output]
     return lambda items: way(items, role=conditions.role)

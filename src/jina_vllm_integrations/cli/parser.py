@@ -11,6 +11,7 @@ from jina_vllm_integrations.cli.benching import bench
 from jina_vllm_integrations.cli.commands import demo, doctor, prepare
 from jina_vllm_integrations.cli.embedding import embed
 from jina_vllm_integrations.cli.explaining import explain
+from jina_vllm_integrations.foundation.skipping import OnError
 from jina_vllm_integrations.types import Output, Role, Task
 
 _EMBED_EXAMPLE = """\
@@ -103,6 +104,12 @@ def _add_embed_arguments(command: argparse.ArgumentParser) -> None:
         "--dimensions", type=int, metavar="N", help="one of the model's Matryoshka sizes (default: the full size)"
     )
     model.add_argument("--truncate", action="store_true", help="cut texts that are too long, instead of refusing them")
+    model.add_argument(
+        "--on-error",
+        default="raise",
+        choices=get_args(OnError),
+        help="stop at an item that cannot be embedded, or skip it and say so (default: %(default)s)",
+    )
     _add_engine_option(model)
 
     output = command.add_argument_group("where to")

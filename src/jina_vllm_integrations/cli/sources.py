@@ -72,8 +72,7 @@ class Sources:
     def __iter__(self) -> Iterator[Source]:
         """Yield the sources in the order given, texts first.
 
-        Raises:
-            InputError: A text file that is read by lines is not UTF-8.
+        A text file that is read by lines and is not UTF-8 is a source that cannot be read, after its lines before.
         """
         for text in self.texts:
             yield Source(name=text, kind="text", content=text)
@@ -107,10 +106,13 @@ def _found_in(folder: Path) -> Iterator[tuple[Path, Kind | None]]:
 
 
 def _lines(path: Path) -> Iterator[Source]:
-    with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield Source(name=f"{_name(path)}:{number}", kind="text", content=line.removesuffix("\n"))
+    try:
+        with _opened(path) as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield Source(name=f"{_name(path)}:{number}", kind="text", content=line.removesuffix("\n"))
+    except InputError:
+        yield Source(name=_name(path), kind="text", content=path)  # whose reading says the same
 
 
 def _check_file(path: Path) -> None:

@@ -3,72 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from jina_vllm_integrations.encoding.in_flight import in_order, in_order_async
+from jina_vllm_integrations.encoding.answers import answers, answers_async
 from jina_vllm_integrations.encoding.requests import RequestBuilder, in_lots
-from jina_vllm_integrations.errors import ImageSizeError, OptionError
+from jina_vllm_integrations.encoding.results import (
+    AsyncStream,
+    Result,
+    Stream,
+    akept,
+    both_of,
+    dense_of,
+    kept,
+    tokens_of,
+)
+from jina_vllm_integrations.errors import ImageSizeError, InputError, OptionError
 from jina_vllm_integrations.foundation.options import check_choice
+from jina_vllm_integrations.foundation.skipping import OnError, Skipping
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.model.prompts import PromptBuilder
-from jina_vllm_integrations.types import (
-    Embedding,
-    FloatArray,
-    ImagePrompt,
-    Item,
-    Output,
-    Request,
-    Role,
-    Task,
-    TokenVectors,
-)
+from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
 
-    from jina_vllm_integrations.model.checkpoints import Checkpoint
+    from jina_vllm_integrations.encoding.engine import Engine
 
 # In pixels: ten by ten cells.
 _SMALL_IMAGE = (280, 280)
-_TEXTS_OF_AN_IMAGE = 4
-
-
-class Engine(Protocol):
-    """Who computes. May be shared by any number of encoders, threads and event loops."""
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """The facts of the model that is served."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Another one where equal requests would get other vectors: what is kept under one is not served for another.
-
-        Reads the model's files when it is first asked for.
-        """
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest prompt that is taken."""
-
-    @property
-    def max_in_flight(self) -> int:
-        """How many texts of one call are worth having in flight; an image counts as four."""
-
-    def submit(self, requests: Sequence[Request]) -> list[Future[Embedding]]:
-        """Start the work of some requests and return at once. Cancelling a future stops its work."""
-
-    def warm_up(self, requests: Sequence[Request]) -> None:
-        """Compute some requests of each kind, and start whatever later ones would wait for."""
-
-    def close(self) -> None:
-        """Release what was started. Waiting callers get an `EngineClosedError`."""
 
 
 class JinaEncoder:
@@ -171,7 +138,9 @@ class JinaEncoder:
         """
         return self._requests.all(items, role, output)
 
-    def stream_requests(self, items: Iterable[Item], *, role: Role, output: Output) -> Iterator[Request | Exception]:
+    def stream_requests(
+        self, items: Iterable[Item | InputError], *, role: Role, output: Output
+    ) -> Iterator[Request | Exception]:
         """Do as `requests` for an iterable of any length. A bad item's error takes the place of its request."""
         return self._requests.lazily(items, role, output)
 
@@ -188,16 +157,62 @@ class JinaEncoder:
             InputError: An image cannot be decoded or downloaded; ``index`` is the request's position.
             EngineError: The engine did not start, was closed or died.
         """
-        return self._run(requests)
+        return kept(self.answers(requests), Skipping("raise"))
 
     async def acompute(self, requests: Sequence[Request]) -> list[Embedding]:
         """Do as `compute`, without blocking the event loop. Cancelling stops the work."""
+        return [embedding async for embedding in akept(self._aanswers(requests), Skipping("raise"))]
 
-        async def lots() -> AsyncIterator[Sequence[Request]]:
-            for lot in in_lots(requests):
-                yield lot
+    def answers(self, requests: Iterable[Request | Exception]) -> Generator[Result]:
+        """Do as `compute`, but yield the `InputError` of a request in its place, and go on with the next."""
+        return answers(self.engine, requests)
 
-        return [embedding async for embedding in self._arun(lots())]
+    async def aanswers(self, requests: Sequence[Request | InputError]) -> list[Result]:
+        """Do as `answers`, without blocking the event loop. Cancelling stops the work."""
+        return [result async for result in self._aanswers(requests)]
+
+    def results(self, items: Iterable[Item | InputError], *, role: Role, output: Output) -> Generator[Result]:
+        """Embed an iterable of any length, and tell of each item what came of it.
+
+        For whoever indexes much and must not stop at one bad file: `embed` and its like raise at the first one.
+
+        Args:
+            items: Texts and images. Where whoever reads them could not read one, its `InputError` may stand in its
+                place, and comes back in its turn.
+            role: Whether they are what is searched for (``"query"``) or what is searched (``"document"``).
+            output: ``"dense"`` for a vector an item, ``"tokens"`` for one a token, ``"both"`` for the two.
+
+        Returns:
+            An iterator, in order and one for each item, of an `Embedding`, or of the `InputError` that says why there
+            is none; its ``index`` is the item's position. Closing it cancels what is in flight.
+
+        Raises:
+            OptionError: The role does not exist.
+            CheckpointError: The checkpoint has no multi-vector head, and the output needs it.
+            EngineError: The engine did not start, was closed or died.
+            Exception: What the iterable itself raises, after the results before it.
+
+        Example:
+            >>> for path, result in zip(paths, encoder.results(paths, role="document", output="dense")):
+            ...     if isinstance(result, InputError):
+            ...         print(path, result)
+            ...     else:
+            ...         index.add(path, result.dense)
+        """
+        return self.answers(self._requests.lazily(items, role, output))
+
+    async def aresults(
+        self, items: Iterable[Item | InputError] | AsyncIterable[Item | InputError], *, role: Role, output: Output
+    ) -> AsyncGenerator[Result]:
+        """Do as `results`, without blocking the event loop.
+
+        A result is yielded as soon as it and those before it are there, also while the next item of an asynchronous
+        iterable is awaited. A synchronous iterable is read in worker threads.
+        """
+        lots = (await self._loaded()).lots(items, role, output)
+        async with aclosing(answers_async(self.engine, lots)) as results:
+            async for result in results:
+                yield result
 
     def embed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Embed items as one vector each.
@@ -214,7 +229,7 @@ class JinaEncoder:
             OptionError: The role does not exist.
             EngineError: The engine did not start, was closed or died.
         """
-        return self._stack(list(self._run(self._requests.all(items, role, "dense"))))
+        return self._stack(list(self.compute(self._requests.all(items, role, "dense"))))
 
     def embed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
         """Embed items as one vector a token, by the checkpoint's multi-vector head.
@@ -224,34 +239,41 @@ class JinaEncoder:
         Raises:
             CheckpointError: The checkpoint has no such head.
         """
-        return [_tokens(embedding) for embedding in self._run(self._requests.all(items, role, "tokens"))]
+        return [tokens_of(embedding) for embedding in self.compute(self._requests.all(items, role, "tokens"))]
 
     def embed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
         """Return what `embed` and `embed_tokens` return, from one forward pass. For indexing."""
-        embeddings = list(self._run(self._requests.all(items, role, "both")))
-        return self._stack(embeddings), [_tokens(embedding) for embedding in embeddings]
+        embeddings = list(self.compute(self._requests.all(items, role, "both")))
+        return self._stack(embeddings), [tokens_of(embedding) for embedding in embeddings]
 
-    def stream(self, items: Iterable[Item], *, role: Role) -> Generator[FloatArray]:
+    def stream(self, items: Iterable[Item], *, role: Role, on_error: OnError = "raise") -> Stream[FloatArray]:
         """Embed an iterable of any length, in the memory of the requests in flight.
 
-        Items are checked as they come. A bad one raises when its turn comes, after the results
-        before it. Closing the iterator cancels what is in flight.
+        Items are checked as they come. Closing the iterator cancels what is in flight.
+
+        Args:
+            items: Texts and images.
+            role: Whether they are what is searched for (``"query"``) or what is searched (``"document"``).
+            on_error: A bad item raises when its turn comes, after the results before it; or ``"skip"`` to log it as a
+                warning, and list it in the iterator's ``skipped``.
 
         Returns:
             An iterator of one L2-normalised vector an item, in order. *Shape:* ``(dimensions,)``, float32.
+
+        Raises:
+            OptionError: The role or the choice does not exist.
         """
-        return (_dense(embedding) for embedding in self._run(self._requests.lazily(items, role, "dense")))
+        return Stream(self.results(items, role=role, output="dense"), dense_of, on_error)
 
-    def stream_tokens(self, items: Iterable[Item], *, role: Role) -> Generator[TokenVectors]:
+    def stream_tokens(self, items: Iterable[Item], *, role: Role, on_error: OnError = "raise") -> Stream[TokenVectors]:
         """Do as `stream`, with one vector a token."""
-        return (_tokens(embedding) for embedding in self._run(self._requests.lazily(items, role, "tokens")))
+        return Stream(self.results(items, role=role, output="tokens"), tokens_of, on_error)
 
-    def stream_both(self, items: Iterable[Item], *, role: Role) -> Generator[tuple[FloatArray, TokenVectors]]:
+    def stream_both(
+        self, items: Iterable[Item], *, role: Role, on_error: OnError = "raise"
+    ) -> Stream[tuple[FloatArray, TokenVectors]]:
         """Do as `stream`, with the dense vector and one vector a token."""
-        return (
-            (_dense(embedding), _tokens(embedding))
-            for embedding in self._run(self._requests.lazily(items, role, "both"))
-        )
+        return Stream(self.results(items, role=role, output="both"), both_of, on_error)
 
     async def aembed(self, items: Sequence[Item], *, role: Role) -> FloatArray:
         """Do as `embed`, without blocking the event loop. Cancelling stops the work."""
@@ -259,38 +281,30 @@ class JinaEncoder:
 
     async def aembed_tokens(self, items: Sequence[Item], *, role: Role) -> list[TokenVectors]:
         """Do as `embed_tokens`, without blocking the event loop. Cancelling stops the work."""
-        return [_tokens(embedding) for embedding in await self._answers(items, role, "tokens")]
+        return [tokens_of(embedding) for embedding in await self._answers(items, role, "tokens")]
 
     async def aembed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
         """Do as `embed_both`, without blocking the event loop. Cancelling stops the work."""
         embeddings = await self._answers(items, role, "both")
-        return self._stack(embeddings), [_tokens(embedding) for embedding in embeddings]
+        return self._stack(embeddings), [tokens_of(embedding) for embedding in embeddings]
 
-    async def astream(self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role) -> AsyncGenerator[FloatArray]:
-        """Do as `stream`, without blocking the event loop.
+    def astream(
+        self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role, on_error: OnError = "raise"
+    ) -> AsyncStream[FloatArray]:
+        """Do as `stream`, without blocking the event loop, in the way of `aresults`."""
+        return AsyncStream(self.aresults(items, role=role, output="dense"), dense_of, on_error)
 
-        A result is yielded as soon as it and those before it are there, also while the next item
-        of an asynchronous iterable is awaited. A synchronous iterable is read in worker threads.
-        """
-        async with aclosing(self._arun((await self._loaded()).lots(items, role, "dense"))) as embeddings:
-            async for embedding in embeddings:
-                yield _dense(embedding)
-
-    async def astream_tokens(
-        self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
-    ) -> AsyncGenerator[TokenVectors]:
+    def astream_tokens(
+        self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role, on_error: OnError = "raise"
+    ) -> AsyncStream[TokenVectors]:
         """Do as `astream`, with one vector a token."""
-        async with aclosing(self._arun((await self._loaded()).lots(items, role, "tokens"))) as embeddings:
-            async for embedding in embeddings:
-                yield _tokens(embedding)
+        return AsyncStream(self.aresults(items, role=role, output="tokens"), tokens_of, on_error)
 
-    async def astream_both(
-        self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role
-    ) -> AsyncGenerator[tuple[FloatArray, TokenVectors]]:
+    def astream_both(
+        self, items: Iterable[Item] | AsyncIterable[Item], *, role: Role, on_error: OnError = "raise"
+    ) -> AsyncStream[tuple[FloatArray, TokenVectors]]:
         """Do as `astream`, with the dense vector and one vector a token."""
-        async with aclosing(self._arun((await self._loaded()).lots(items, role, "both"))) as embeddings:
-            async for embedding in embeddings:
-                yield _dense(embedding), _tokens(embedding)
+        return AsyncStream(self.aresults(items, role=role, output="both"), both_of, on_error)
 
     @cached_property
     def _requests(self) -> RequestBuilder:
@@ -303,48 +317,26 @@ class JinaEncoder:
         )
         return RequestBuilder(prompts, self.engine.checkpoint, task=self.task, dimensions=self._dimensions)
 
-    def _run(self, requests: Iterable[Request | Exception]) -> Generator[Embedding]:
-        return in_order(iter(requests), self._submit, self.engine.max_in_flight, _weight)
-
-    def _arun(self, lots: AsyncIterator[Sequence[Request | Exception]]) -> AsyncGenerator[Embedding]:
-        return in_order_async(lots, self._submit, self.engine.max_in_flight, _weight)
-
     async def _answers(self, items: Sequence[Item], role: Role, output: Output) -> list[Embedding]:
         lots = (await self._loaded()).checked_lots(items, role, output)
-        return [embedding async for embedding in self._arun(lots)]
+        return [embedding async for embedding in akept(answers_async(self.engine, lots), Skipping("raise"))]
+
+    async def _aanswers(self, requests: Sequence[Request | InputError]) -> AsyncGenerator[Result]:
+        async def lots() -> AsyncIterator[Sequence[Request | InputError]]:
+            for lot in in_lots(requests):
+                yield lot
+
+        async with aclosing(answers_async(self.engine, lots())) as results:
+            async for result in results:
+                yield result
 
     async def _loaded(self) -> RequestBuilder:
         """Return `_requests`, which reads the tokenizer when it is first needed, off the event loop."""
         builder: RequestBuilder = await asyncio.to_thread(lambda: self._requests)
         return builder
 
-    def _submit(self, lot: Sequence[Request | Exception]) -> list[Future[Embedding]]:
-        answers = iter(self.engine.submit([request for request in lot if isinstance(request, Request)]))
-        return [next(answers) if isinstance(request, Request) else _failed(request) for request in lot]
-
     def _stack(self, embeddings: Sequence[Embedding]) -> FloatArray:
         vectors = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
         for row, embedding in enumerate(embeddings):
             vectors[row] = embedding.dense
         return vectors
-
-
-def _dense(embedding: Embedding) -> FloatArray:
-    assert embedding.dense is not None
-    return embedding.dense
-
-
-def _tokens(embedding: Embedding) -> TokenVectors:
-    assert embedding.tokens is not None
-    return embedding.tokens
-
-
-def _weight(request: Request | Exception) -> int:
-    """Return how many texts of those in flight a request counts: an image keeps the engine busy for longer."""
-    return _TEXTS_OF_AN_IMAGE if isinstance(request, Request) and isinstance(request.prompt, ImagePrompt) else 1
-
-
-def _failed(error: Exception) -> Future[Embedding]:
-    future: Future[Embedding] = Future()
-    future.set_exception(error)
-    return future

@@ -6,20 +6,34 @@ import asyncio
 import time
 from collections import deque
 from concurrent.futures import wait
-from contextlib import contextmanager
 from itertools import count, islice
 from typing import TYPE_CHECKING, TypeVar
 
-from jina_vllm_integrations.errors import EngineError, naming
+from jina_vllm_integrations.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
     from concurrent.futures import Future
 
+    from jina_vllm_integrations.encoding.results import Result
     from jina_vllm_integrations.types import Embedding
 
 T = TypeVar("T")
 
+
+class Interrupted(Exception):  # noqa: N818 - it is no error of its own
+    """Takes the place of a request where the caller's iterable raised an `InputError`, which is no item's.
+
+    Attributes:
+        error: That error, which is raised in its turn.
+    """
+
+    def __init__(self, error: InputError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+_NAMED = (InputError, Interrupted, EngineError)
 # Requests are submitted, and their results awaited, in lots: waking a thread costs as much as a short text.
 _LOT = 64
 # A slow iterable is not waited for longer than this before what it gave is submitted.
@@ -33,7 +47,7 @@ def in_order(
     submit: Callable[[Sequence[T]], list[Future[Embedding]]],
     limit: int,
     weigh: Callable[[T], int],
-) -> Generator[Embedding]:
+) -> Generator[Result]:
     """Yield the results of requests in their order.
 
     Args:
@@ -42,8 +56,12 @@ def in_order(
         limit: How much to have in flight.
         weigh: What a request counts.
 
+    Returns:
+        What was computed, or a request's `InputError`, whose ``index`` is the request's position.
+
     Raises:
-        InputError: That of the first request that has one; its ``index`` is the request's position.
+        EngineError: The engine cannot answer, which is no request's fault.
+        Exception: What ended the requests, after the results before it.
     """
     window: deque[tuple[Future[Embedding], int]] = deque()
     weight = 0
@@ -59,8 +77,11 @@ def in_order(
             if not lot or weight >= limit:
                 _wait([future for future, _ in islice(window, _LOT)])
             while window and window[0][0].done():
-                with _naming(next(positions)):
-                    result = window[0][0].result()
+                position = next(positions)
+                try:
+                    result: Result = window[0][0].result()
+                except _NAMED as error:
+                    result = _own_error(error, position)
                 weight -= window.popleft()[1]
                 yield result
     finally:
@@ -73,7 +94,7 @@ async def in_order_async(
     submit: Callable[[Sequence[T]], list[Future[Embedding]]],
     limit: int,
     weigh: Callable[[T], int],
-) -> AsyncGenerator[Embedding]:
+) -> AsyncGenerator[Result]:
     """Do as `in_order` with requests that come in lots, and yield a result also while a lot is awaited."""
     started: asyncio.Queue[tuple[asyncio.Future[Embedding], int] | None] = asyncio.Queue()
     room = asyncio.Event()
@@ -97,8 +118,11 @@ async def in_order_async(
     try:
         while (oldest := await started.get()) is not None:
             future, of_it = oldest
-            with _naming(next(positions)):
-                result = await future
+            position = next(positions)
+            try:
+                result: Result = await future
+            except _NAMED as error:
+                result = _own_error(error, position)
             weight -= of_it
             room.set()
             yield result
@@ -127,12 +151,16 @@ def next_lot(requests: Iterator[T], size: int) -> list[T]:
     return lot
 
 
-@contextmanager
-def _naming(position: int) -> Generator[None]:
-    """Let an error of one request say which: the caller's fault by its index, the engine's by a note."""
-    try:
-        with naming(position):
-            yield
-    except EngineError as error:
-        error.add_note(f"while item {position} was awaited")
-        raise
+def _own_error(error: Exception, position: int) -> InputError:
+    """Return the error of a request itself, which says by its index which; raise what is not the request's fault.
+
+    The engine's error says by a note what it was asked for.
+    """
+    if isinstance(error, InputError):
+        error.index = position
+        return error
+    if isinstance(error, Interrupted):
+        error.error.index = position
+        raise error.error from error.error.__cause__
+    error.add_note(f"while item {position} was awaited")
+    raise error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from jina_vllm_integrations.encoding.in_flight import next_lot
+from jina_vllm_integrations.encoding.in_flight import Interrupted, next_lot
 from jina_vllm_integrations.errors import CheckpointError, InputError, ItemTypeError
 from jina_vllm_integrations.foundation.options import check_choice
 from jina_vllm_integrations.types import Item, Output, Request, Role, Task
@@ -14,6 +14,8 @@ from jina_vllm_integrations.types import Item, Output, Request, Role, Task
 if TYPE_CHECKING:
     from jina_vllm_integrations.model.checkpoints import Checkpoint
     from jina_vllm_integrations.model.prompts import PromptBuilder
+
+R = TypeVar("R")
 
 # How many requests are built at once beside an event loop: enough to hide the hop to a worker thread, few enough that
 # a slow iterable is not waited for.
@@ -36,11 +38,11 @@ class RequestBuilder:
         self._task = task
         self._dimensions = dimensions
 
-    def all(self, items: Iterable[Item], role: Role, output: Output) -> list[Request]:
+    def all(self, items: Iterable[Item | InputError], role: Role, output: Output) -> list[Request]:
         """Build the requests of all items. Errors are those of `checked`."""
         return list(self.checked(items, role, output))
 
-    def checked(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request]:
+    def checked(self, items: Iterable[Item | InputError], role: Role, output: Output) -> Iterator[Request]:
         """Build requests as they are taken, and stop at the first bad item.
 
         Raises:
@@ -49,17 +51,19 @@ class RequestBuilder:
             CheckpointError: The checkpoint cannot give this output.
         """
         for index, request in enumerate(self.lazily(items, role, output)):
-            if isinstance(request, InputError):
-                request.index = index
-            if isinstance(request, Exception):
-                raise request
-            yield request
+            if isinstance(request, Request):
+                yield request
+                continue
+            error = request.error if isinstance(request, Interrupted) else request
+            if isinstance(error, InputError):
+                error.index = index
+            raise error
 
-    def lazily(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | Exception]:
+    def lazily(self, items: Iterable[Item | InputError], role: Role, output: Output) -> Iterator[Request | Exception]:
         """Build requests as they are taken.
 
-        The error of a bad item, or of the iterable itself, takes the place of a request: it is raised when its turn
-        comes, after the results before it.
+        The `InputError` of a bad item takes the place of its request, and so does one in the place of an item: its
+        reader's. What the iterable itself raises comes last, an `InputError` as `Interrupted`: no item has it.
 
         Raises:
             OptionError: The role does not exist.
@@ -70,7 +74,7 @@ class RequestBuilder:
         return self._build_each(items, role, output)
 
     async def lots(
-        self, items: Iterable[Item] | AsyncIterable[Item], role: Role, output: Output
+        self, items: Iterable[Item | InputError] | AsyncIterable[Item | InputError], role: Role, output: Output
     ) -> AsyncIterator[Sequence[Request | Exception]]:
         """Do as `lazily` in worker threads, several requests at a time."""
         if not isinstance(items, AsyncIterable):
@@ -83,9 +87,11 @@ class RequestBuilder:
             async for item in items:
                 yield [await asyncio.to_thread(self._build_or_error, item, role, output)]
         except Exception as error:  # noqa: BLE001 - the caller's own, raised in its turn
-            yield [error]
+            yield [_interruption(error)]
 
-    async def checked_lots(self, items: Iterable[Item], role: Role, output: Output) -> AsyncIterator[Sequence[Request]]:
+    async def checked_lots(
+        self, items: Iterable[Item | InputError], role: Role, output: Output
+    ) -> AsyncIterator[Sequence[Request]]:
         """Do as `all` in a worker thread, and hand the requests over several at a time."""
         requests = await asyncio.to_thread(self.all, items, role, output)
         for lot in in_lots(requests):
@@ -106,14 +112,18 @@ class RequestBuilder:
             "projector=PATH of one that was made so."
         )
 
-    def _build_each(self, items: Iterable[Item], role: Role, output: Output) -> Iterator[Request | Exception]:
+    def _build_each(
+        self, items: Iterable[Item | InputError], role: Role, output: Output
+    ) -> Iterator[Request | Exception]:
         try:
             for item in items:
                 yield self._build_or_error(item, role, output)
         except Exception as error:  # noqa: BLE001 - the caller's own, raised in its turn
-            yield error
+            yield _interruption(error)
 
-    def _build_or_error(self, item: Item, role: Role, output: Output) -> Request | InputError:
+    def _build_or_error(self, item: Item | InputError, role: Role, output: Output) -> Request | InputError:
+        if isinstance(item, InputError):
+            return item
         try:
             prompt = self._prompts.build(item, role)
         except InputError as error:
@@ -121,7 +131,11 @@ class RequestBuilder:
         return Request(prompt=prompt, task=self._task, output=output, dimensions=self._dimensions)
 
 
-def in_lots(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+def _interruption(error: Exception) -> Exception:
+    return Interrupted(error) if isinstance(error, InputError) else error
+
+
+def in_lots(requests: Sequence[R]) -> Iterator[Sequence[R]]:
     """Yield requests a few at a time, so that an event loop does not hand over all at once."""
     for start in range(0, len(requests), _LOT):
         yield requests[start : start + _LOT]

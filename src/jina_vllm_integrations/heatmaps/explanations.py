@@ -11,6 +11,7 @@ import numpy as np
 from jina_vllm_integrations import images
 from jina_vllm_integrations.errors import InputError, ItemTypeError, OptionError, naming
 from jina_vllm_integrations.heatmaps import overlays, sheets
+from jina_vllm_integrations.heatmaps.findings import Findings
 from jina_vllm_integrations.heatmaps.labels import prompt_tokens, token_labels
 from jina_vllm_integrations.scoring import align
 from jina_vllm_integrations.scoring.compression import check_factor, pool_tokens
@@ -21,55 +22,22 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    import numpy.typing as npt
     from PIL import Image
     from tokenizers import Tokenizer
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.images import ImageSource
-    from jina_vllm_integrations.types import Alignment, Embedding, FloatArray, Item, Request, TokenVectors
+    from jina_vllm_integrations.types import Embedding, Item, Request, TokenVectors
 
 _LONGEST_SIDE = 1600
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Explanation:
+class Explanation(Findings):
     """What each token of a query found in a page's image. Made by `explain` and `explain_tokens`.
 
-    Similarities say where a token might have looked. Their sum over the tokens is no part of a score, because it
-    counts the cells that lost. The attribution is what the score is made of: each token has one winner, and the
-    winner's similarity is laid on it alone, so that ``total.sum() + elsewhere == score``, but for rounding.
-
-    Attributes:
-        similarities: The inner product of each token of the query with each cell.
-            *Shape:* ``(n_query_tokens, rows, columns)``, float32.
-        attribution: The greatest similarity of each token, on the cell that has it, and zero on the others. Where
-            tokens were pooled, a row wins, and its tokens share the similarity evenly.
-            *Shape:* ``(n_query_tokens, rows, columns)``, float32.
-        elsewhere: What the page's tokens outside the image won, those of the prompt around it.
-        alignment: The winning row of each token of the query, and its similarity.
-        labels: The characters of each token of the query, or the row and column of a cell.
-        prompt_mask: Which tokens every query has: a text's prefix, or the prompt around an image.
-            *Shape:* ``(n_query_tokens,)``, bool.
+    Its numbers are those of `Findings`; here they are drawn.
     """
-
-    similarities: FloatArray
-    attribution: FloatArray
-    elsewhere: float
-    alignment: Alignment
-    labels: tuple[str, ...]
-    prompt_mask: npt.NDArray[np.bool_]
-
-    @property
-    def score(self) -> float:
-        """MaxSim of the query and the page."""
-        return float(self.alignment.similarities.sum())
-
-    @property
-    def total(self) -> FloatArray:
-        """What each cell adds to the score. *Shape:* ``(rows, columns)``, float32."""
-        total: FloatArray = self.attribution.sum(axis=0)
-        return total
 
     def overlay(
         self, image: Item, *, token: int | None = None, limits: images.ImageLimits = images.ImageLimits()

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from jina_vllm_integrations.heatmaps.explanations import Explanation
+    from jina_vllm_integrations.heatmaps.findings import Findings
     from jina_vllm_integrations.types import FloatArray
 
 # From pale yellow to crimson: lightness falls in even steps (OKLab, 0.92 to 0.46), so that more looks like more, also
@@ -23,27 +23,27 @@ _FRAME = (30, 100, 240)  # a hue that the ramp does not have, seen on white and 
 _LINES_PER_CELL = 12
 
 
-def draw_total(page: Image.Image, explanation: Explanation) -> Image.Image:
+def draw_total(page: Image.Image, findings: Findings) -> Image.Image:
     """Return a page in the colours of what each cell adds to the score, from nothing to the most.
 
     Cells are filled evenly, because a cell wins as a whole.
     """
-    total = explanation.total
+    total = findings.total
     most = total.max()
     heat = np.maximum(total, 0) / most if most > 0 else np.zeros_like(total)
     return _lay_over(page, heat, Image.Resampling.NEAREST)
 
 
-def draw_token(page: Image.Image, explanation: Explanation, token: int) -> Image.Image:
+def draw_token(page: Image.Image, findings: Findings, token: int) -> Image.Image:
     """Return a page in the colours of a token's similarities, with a frame around the cells that won.
 
     From the median to the winner, so that half of the page stays clear. Where the winner is no cell, none has the
     strongest colour. Colours run from cell to cell, because what the model sees does not end at their borders.
     """
-    similarities, most = explanation.similarities[token], explanation.alignment.similarities[token]
+    similarities, most = findings.similarities[token], findings.alignment.similarities[token]
     median = np.median(similarities)
     heat = np.maximum(similarities - median, 0) / (most - median) if most > median else np.zeros_like(similarities)
-    return _framed(_lay_over(page, heat, Image.Resampling.BICUBIC), explanation.attribution[token] != 0)
+    return _framed(_lay_over(page, heat, Image.Resampling.BICUBIC), findings.attribution[token] != 0)
 
 
 def _lay_over(page: Image.Image, heat: FloatArray, resampling: Image.Resampling) -> Image.Image:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from jina_vllm_integrations.heatmaps.explanations import Explanation
+    from jina_vllm_integrations.heatmaps.findings import Findings
 
 # In tiles. The total takes a square of them in the upper left corner.
 _COLUMNS = 7
@@ -32,19 +32,19 @@ _INK = (30, 30, 30)
 _FAINT = (130, 130, 130)
 
 
-def draw_sheet(page: Image.Image, explanation: Explanation, font: str | os.PathLike[str] | None) -> Image.Image:
+def draw_sheet(page: Image.Image, findings: Findings, font: str | os.PathLike[str] | None) -> Image.Image:
     """Draw a page's sheet. See `Explanation.sheet`.
 
     Args:
         page: Mode RGB.
-        explanation: What is shown.
+        findings: What is shown.
         font: A font file.
 
     Raises:
         OptionError: The font cannot be read.
     """
     lettering = Lettering(font)
-    tokens = _tokens(explanation)
+    tokens = _tokens(findings)
     places = list(islice(_places(), len(tokens)))
     tile = _fitted(page, _TILE)
     step_x, step_y = _TILE[0] + _GAP, tile[1] + _LINE + _GAP
@@ -54,26 +54,26 @@ def draw_sheet(page: Image.Image, explanation: Explanation, font: str | os.PathL
     draw = ImageDraw.Draw(sheet)
 
     large = page.resize(_fitted(page, (_TOTAL * step_x - _GAP, _TOTAL * step_y - _GAP - 2 * _LINE)))
-    sheet.paste(draw_total(large, explanation), (_GAP, _GAP))
-    lettering.write(draw, (_GAP, _GAP + large.height), summary(explanation), width=_TOTAL * step_x, ink=_INK)
-    if len(tokens) < len(explanation.labels):
-        left_out = f"tiles for the best {len(tokens)} of {len(explanation.labels)} tokens"
+    sheet.paste(draw_total(large, findings), (_GAP, _GAP))
+    lettering.write(draw, (_GAP, _GAP + large.height), summary(findings), width=_TOTAL * step_x, ink=_INK)
+    if len(tokens) < len(findings.labels):
+        left_out = f"tiles for the best {len(tokens)} of {len(findings.labels)} tokens"
         lettering.write(draw, (_GAP, _GAP + large.height + _LINE), left_out, width=_TOTAL * step_x, ink=_FAINT)
 
     small = page.resize(tile)
     for token, (row, column) in zip(tokens, places, strict=True):
         x, y = _GAP + column * step_x, _GAP + row * step_y
-        sheet.paste(draw_token(small, explanation, token), (x, y))
-        name = f"{token} {shown(explanation.labels[token])}"
-        similarity = f"{explanation.alignment.similarities[token]:.2f}"
-        ink = _FAINT if explanation.prompt_mask[token] else _INK
+        sheet.paste(draw_token(small, findings, token), (x, y))
+        name = f"{token} {shown(findings.labels[token])}"
+        similarity = f"{findings.alignment.similarities[token]:.2f}"
+        ink = _FAINT if findings.prompt_mask[token] else _INK
         lettering.write(draw, (x, y + tile[1]), name, similarity, width=_TILE[0], ink=ink)
     return sheet
 
 
-def _tokens(explanation: Explanation) -> list[int]:
+def _tokens(findings: Findings) -> list[int]:
     """Return the tokens that get a tile, in order: all, or the ones that add most."""
-    best = np.argsort(-explanation.alignment.similarities, kind="stable")[:_MOST_TILES]
+    best = np.argsort(-findings.alignment.similarities, kind="stable")[:_MOST_TILES]
     tokens: list[int] = np.sort(best).tolist()
     return tokens
 

@@ -13,7 +13,8 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
-from jina_vllm_integrations.encoding.encoder import Engine, JinaEncoder
+from jina_vllm_integrations.encoding.encoder import JinaEncoder
+from jina_vllm_integrations.encoding.engine import Engine
 from jina_vllm_integrations.errors import naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice

@@ -76,8 +76,8 @@ class TwoStages:
         """Compute and keep documents, lot after lot."""
         given = items(documents, self._images)
         vectors = DocumentVectors(self._embeddings.encoder(), self._token_store)
-        for lot, dense in vectors.compute(given, _lots(documents)):
-            coming = list(documents[lot.start : lot.stop])
+        for positions, dense in vectors.compute(given, _lots(documents)):
+            coming = [documents[position] for position in positions]
             with self._handed_over(coming, dense):
                 self._store.add_documents(coming)
 
@@ -86,8 +86,8 @@ class TwoStages:
         given = await asyncio.to_thread(items, documents, self._images)
         vectors = DocumentVectors(await asyncio.to_thread(self._embeddings.encoder), self._token_store)
         async with aclosing(vectors.acompute(given, _lots(documents))) as computed:
-            async for lot, dense in computed:
-                coming = list(documents[lot.start : lot.stop])
+            async for positions, dense in computed:
+                coming = [documents[position] for position in positions]
                 with self._handed_over(coming, dense):
                     await self._store.aadd_documents(coming)
 

@@ -12,7 +12,7 @@ from llama_index.core.embeddings import MultiModalEmbedding
 from pydantic import ConfigDict, Field, SkipValidation, field_serializer, model_validator
 
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
-from jina_vllm_integrations.encoding.encoder import Engine
+from jina_vllm_integrations.encoding.engine import Engine
 from jina_vllm_integrations.engines.vllm_options import vector_options
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits

@@ -133,6 +133,5 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
 
     def _scored(self, nodes: list[NodeWithScore], ranked: list[Ranked]) -> list[NodeWithScore]:
         return [
-            with_score(nodes[each.index], each.score, keep_retrieval_score=self.keep_retrieval_score)
-            for each in ranked
+            with_score(nodes[each.index], each.score, keep_retrieval_score=self.keep_retrieval_score) for each in ranked
         ]

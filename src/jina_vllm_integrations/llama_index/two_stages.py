@@ -77,8 +77,8 @@ class TwoStages:
         index = self._index()
         given = self._items([NodeWithScore(node=node) for node in nodes])
         vectors = DocumentVectors(self._embedding.encoder(), self._token_store)
-        for lot, dense in vectors.compute(given, lots_of(len(nodes))):
-            index.insert_nodes(_embedded(nodes[lot.start : lot.stop], dense))
+        for positions, dense in vectors.compute(given, lots_of(len(nodes))):
+            index.insert_nodes(_embedded([nodes[position] for position in positions], dense))
 
     async def ainsert(self, nodes: Sequence[BaseNode]) -> None:
         """Do as `insert`, without blocking the event loop."""
@@ -86,8 +86,8 @@ class TwoStages:
         given = await asyncio.to_thread(self._items, [NodeWithScore(node=node) for node in nodes])
         vectors = DocumentVectors(await asyncio.to_thread(self._embedding.encoder), self._token_store)
         async with aclosing(vectors.acompute(given, lots_of(len(nodes)))) as computed:
-            async for lot, dense in computed:
-                await index.ainsert_nodes(_embedded(nodes[lot.start : lot.stop], dense))
+            async for positions, dense in computed:
+                await index.ainsert_nodes(_embedded([nodes[position] for position in positions], dense))
 
     def delete(self, node_ids: Sequence[str]) -> None:
         """Delete nodes. Token vectors stay: other nodes may have the same content."""

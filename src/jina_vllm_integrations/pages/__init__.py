@@ -12,8 +12,9 @@ PDFs need the extra ``pdf``.
 
 from __future__ import annotations
 
+from jina_vllm_integrations.foundation.skipping import OnError
 from jina_vllm_integrations.pages.files import PagePaths
-from jina_vllm_integrations.pages.reading import OnError, PageReader
+from jina_vllm_integrations.pages.reading import PageReader
 from jina_vllm_integrations.pages.records import Page, PageImage, SkippedPage
 
 __all__ = ["OnError", "Page", "PageImage", "PagePaths", "PageReader", "SkippedPage"]

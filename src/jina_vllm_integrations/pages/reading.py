@@ -6,12 +6,13 @@ import logging
 import math
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import InputError, OptionError
 from jina_vllm_integrations.foundation.cache import cache_directory
 from jina_vllm_integrations.foundation.options import check_choice
 from jina_vllm_integrations.foundation.progress import progress_bar
+from jina_vllm_integrations.foundation.skipping import OnError, unchained
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages.files import listed, page_files
 from jina_vllm_integrations.pages.image_folder import ImageFolder
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.pages.records import Page, Pages
 
 logger = logging.getLogger(__name__)
-
-OnError: TypeAlias = Literal["raise", "skip"]
-"""What to do about a file or page that cannot be read."""
 
 
 class PageReader:
@@ -126,6 +124,4 @@ class PageReader:
             if self._on_error == "raise":
                 raise
             logger.warning("skipped: %s", error)
-            # The list may outlive the reading, and must not hold what it has read.
-            error.__traceback__ = error.__cause__ = error.__context__ = None
-            skipped.append(SkippedPage(source=file.path, number=number, error=error))
+            skipped.append(SkippedPage(source=file.path, number=number, error=unchained(error)))

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
-from typing import TYPE_CHECKING, TypeVar
 
 from jina_vllm_integrations.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
 
 
 class Companions:
@@ -35,8 +29,8 @@ class Companions:
                 f"there must be one {self._name} an item, got {self._n_values} for {len(items)}. {self._remedy}"
             )
 
-    def take(self, checked: Callable[[object], T], default: T) -> T:
-        """Return the next item's value as a check returns it, or a default where the caller passed none.
+    def take(self, default: object) -> object:
+        """Return the next item's value, or a default where the caller passed none.
 
         Raises:
             InputError: There are fewer values than items.
@@ -44,7 +38,7 @@ class Companions:
         if self._values is None:
             return default
         for value in self._values:
-            return checked(value)
+            return value
         raise InputError(f"there must be one {self._name} an item, and this one has none. {self._remedy}")
 
     def check_end(self) -> None:

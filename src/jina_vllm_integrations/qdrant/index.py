@@ -14,7 +14,7 @@ from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
 from jina_vllm_integrations.qdrant.ids import check_ids, point_id
-from jina_vllm_integrations.qdrant.points import PointStream, floats_of
+from jina_vllm_integrations.qdrant.points import PointStream, StoredIds, floats_of
 from jina_vllm_integrations.scoring.maxsim import Normalize
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.foundation.skipping import OnError
     from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
 
 
@@ -96,8 +97,9 @@ class QdrantIndex(Closable):
         payloads: Iterable[Mapping[str, Any]] | None = None,
         ids: Iterable[str] | None = None,
         role: Role = "document",
+        on_error: OnError = "raise",
         progress: bool = False,
-    ) -> list[str]:
+    ) -> StoredIds:
         """Embed items, each in one forward pass, and store them in place of those with their ids.
 
         Takes an iterable of any length, in the memory of the items in flight and of one request to Qdrant, which
@@ -110,6 +112,8 @@ class QdrantIndex(Closable):
                 are told apart by their place, or replaced when their content changes. A UUID is used as it is, any
                 other string is hashed into one; task and role do not count.
             role: Whether they are what is searched (``"document"``) or, to find queries by queries, ``"query"``.
+            on_error: A bad item raises in its turn; or ``"skip"`` to log it as a warning, by its id where it was given
+                one, and list it in the ``skipped`` of what is returned.
             progress: Whether to show a bar.
 
         Returns:
@@ -118,15 +122,15 @@ class QdrantIndex(Closable):
         Raises:
             InputError: An item cannot be embedded, has as many token vectors as no server takes, or has no payload
                 or id; ``index`` names it. Items before it may be stored; storing them again changes nothing.
-            OptionError: The role does not exist.
+            OptionError: The role or the choice does not exist.
             StoreError: The collection has other vectors, its folder is open in another client, or the index was closed.
             EngineError: The engine did not start, was closed or died.
         """
-        stream = self._stream(payloads, ids, role)
-        vectors = self._encoder.stream_both(stream.admitted(items), role=role)
-        with closing(vectors), progress_bar(items, "storing", shown=progress) as bar:
-            for dense, tokens in vectors:
-                self._collection.upsert(stream.add(dense, tokens))
+        stream = self._stream(payloads, ids, role, on_error)
+        results = self._encoder.results(stream.admitted(items), role=role, output="both")
+        with closing(results), progress_bar(items, "storing", shown=progress) as bar:
+            for result in results:
+                self._collection.upsert(stream.add(result))
                 bar.update()
             if rest := stream.rest():
                 self._collection.upsert(rest)
@@ -139,15 +143,16 @@ class QdrantIndex(Closable):
         payloads: Iterable[Mapping[str, Any]] | None = None,
         ids: Iterable[str] | None = None,
         role: Role = "document",
+        on_error: OnError = "raise",
         progress: bool = False,
-    ) -> list[str]:
+    ) -> StoredIds:
         """Do as `upsert`, without blocking the event loop. The items may come from an asynchronous iterable."""
-        stream = self._stream(payloads, ids, role)
-        vectors = self._encoder.astream_both(stream.admitted_async(items), role=role)
-        async with aclosing(vectors):
+        stream = self._stream(payloads, ids, role, on_error)
+        results = self._encoder.aresults(stream.admitted_async(items), role=role, output="both")
+        async with aclosing(results):
             with progress_bar(items, "storing", shown=progress) as bar:
-                async for dense, tokens in vectors:
-                    await asyncio.to_thread(self._collection.upsert, stream.add(dense, tokens))
+                async for result in results:
+                    await asyncio.to_thread(self._collection.upsert, stream.add(result))
                     bar.update()
                 if rest := stream.rest():
                     await asyncio.to_thread(self._collection.upsert, rest)
@@ -234,10 +239,21 @@ class QdrantIndex(Closable):
         self._collection.close()
 
     def _stream(
-        self, payloads: Iterable[Mapping[str, Any]] | None, ids: Iterable[str] | None, role: Role
+        self,
+        payloads: Iterable[Mapping[str, Any]] | None,
+        ids: Iterable[str] | None,
+        role: Role,
+        on_error: OnError,
     ) -> PointStream:
         check_ids(ids)
-        return PointStream(payloads, ids, task=self._encoder.task, role=role, limits=self._encoder.image_limits)
+        return PointStream(
+            payloads,
+            ids,
+            task=self._encoder.task,
+            role=role,
+            limits=self._encoder.image_limits,
+            on_error=on_error,
+        )
 
     def _finder(
         self, *, limit: int, prefetch: int, query_filter: models.Filter | None, exact: bool, normalize: Normalize

@@ -14,7 +14,9 @@ from PIL import Image
 
 from jina_vllm_integrations import images
 from jina_vllm_integrations.encoding.requests import check_plural
+from jina_vllm_integrations.encoding.results import both_of
 from jina_vllm_integrations.errors import InputError
+from jina_vllm_integrations.foundation.skipping import OnError, Skipped, Skipping
 from jina_vllm_integrations.qdrant.companions import Companions
 from jina_vllm_integrations.qdrant.ids import content_id, point_id
 from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput
@@ -22,6 +24,7 @@ from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jina_vllm_integrations.encoding.results import Result
     from jina_vllm_integrations.types import Role, Task, TokenVectors
 
 MAX_FLOATS = 2**20
@@ -34,6 +37,8 @@ MAX_REQUEST_BYTES = 32_000_000
 # a comma, and a row of them in brackets. The largest multi-vector leaves room for a payload of megabytes.
 _BYTES_PER_FLOAT = 26
 _BYTES_PER_POINT = 200  # id, names of the vectors, brackets
+
+_BY_CONTENT = object()  # where the caller gave no ids
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,10 +69,22 @@ class _Waiting:
     n_bytes: int
 
 
+class StoredIds(list[str]):
+    """The UUIDs of the points of items, in their order.
+
+    Attributes:
+        skipped: The items that were left out, because that was chosen: they have no id here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skipped: list[Skipped] = []
+
+
 class PointStream:
     """Gives each item its id and payload on the way to the encoder, and its vectors on the way back.
 
-    Holds the items in flight and the points of one request. The vectors must come back in the items' order.
+    Holds the items in flight and the points of one request. Results must come back in the items' order.
 
     Args:
         payloads: One mapping an item; ``None`` for none.
@@ -75,6 +92,7 @@ class PointStream:
         task: Of the vectors.
         role: Of the items.
         limits: What an image may cost.
+        on_error: What to do about a bad item.
 
     Attributes:
         ids: Of the items whose vectors came back.
@@ -88,19 +106,24 @@ class PointStream:
         task: Task,
         role: Role,
         limits: images.ImageLimits,
+        on_error: OnError,
     ) -> None:
-        self.ids: list[str] = []
+        self.ids = StoredIds()
+        self._skipping = Skipping(on_error)
+        self.ids.skipped = self._skipping.skipped
         self._payloads = Companions(payloads, name="payload", remedy="Pass {} for an item without.")
         self._given_ids = Companions(ids, name="id", remedy="Leave ids out for those of the contents.")
         self._task = task
         self._role = role
         self._limits = limits
-        self._waiting: deque[_Waiting] = deque()
+        # An item's own id, if it has one, for what is said of it; and what waits for its vectors, if it is good.
+        self._waiting: deque[tuple[str | None, _Waiting | None]] = deque()
+        self._n_results = 0
         self._request: dict[str, Point] = {}
         self._n_bytes = 0
 
-    def admitted(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Return the items for the encoder.
+    def admitted(self, items: Iterable[Item]) -> Iterator[Item | InputError]:
+        """Return the items for the encoder; in the place of a bad one, its error.
 
         Raises:
             ItemTypeError: One item instead of several.
@@ -111,21 +134,29 @@ class PointStream:
         self._given_ids.check_number(items)
         return self._admit_each(items)
 
-    def admitted_async(self, items: Iterable[Item] | AsyncIterable[Item]) -> Iterator[Item] | AsyncIterator[Item]:
+    def admitted_async(
+        self, items: Iterable[Item] | AsyncIterable[Item]
+    ) -> Iterator[Item | InputError] | AsyncIterator[Item | InputError]:
         """Do as `admitted`. Items of an asynchronous iterable are read in worker threads."""
         return self._admit_each_async(items) if isinstance(items, AsyncIterable) else self.admitted(items)
 
-    def add(self, dense: FloatArray, tokens: TokenVectors) -> Sequence[Point]:
-        """Take the vectors of the next item.
+    def add(self, result: Result) -> Sequence[Point]:
+        """Take what came of the next item.
 
         Returns:
             The points before it where a request is full, otherwise none.
 
         Raises:
-            InputError: It has more floats than a server takes.
+            InputError: It is bad, or has more floats than a server takes, and was not to be skipped.
         """
-        vectors = floats_of(tokens, index=len(self.ids))
-        waiting = self._waiting.popleft()
+        name, waiting = self._waiting.popleft()
+        index, self._n_results = self._n_results, self._n_results + 1
+        try:
+            dense, vectors = _vectors_of(result, index)
+        except InputError as error:
+            self._skipping.leave_out(error, name=name)
+            return []
+        assert waiting is not None  # or the result had been its error
         n_bytes = waiting.n_bytes + (dense.size + vectors.size) * _BYTES_PER_FLOAT
         full = self.rest() if self._n_bytes + n_bytes > MAX_REQUEST_BYTES else []
         # Of equal items in a request the last one counts, as it would in two.
@@ -143,24 +174,36 @@ class PointStream:
         self._n_bytes = 0
         return points
 
-    def _admit_each(self, items: Iterable[Item]) -> Iterator[Item]:
+    def _admit_each(self, items: Iterable[Item]) -> Iterator[Item | InputError]:
         for item in items:
             yield self._admit(item)
         self._check_end()
 
-    async def _admit_each_async(self, items: AsyncIterable[Item]) -> AsyncIterator[Item]:
+    async def _admit_each_async(self, items: AsyncIterable[Item]) -> AsyncIterator[Item | InputError]:
         async for item in items:
             yield await asyncio.to_thread(self._admit, item)
         self._check_end()
 
-    def _admit(self, item: Item) -> Item:
-        payload: dict[str, Any] = self._payloads.take(_checked_payload, {})
-        n_bytes = _BYTES_PER_POINT + _payload_bytes(payload)
-        given_id = self._given_ids.take(point_id, None)
-        content = self._pinned(item)
-        item_id = content_id(content, task=self._task, role=self._role) if given_id is None else given_id
-        self._waiting.append(_Waiting(id=item_id, payload=payload, n_bytes=n_bytes))
+    def _admit(self, item: Item) -> Item | InputError:
+        payload, given_id = self._payloads.take({}), self._given_ids.take(_BY_CONTENT)
+        name = given_id if isinstance(given_id, str) and given_id else None
+        try:
+            content, waiting = self._checked(item, payload, given_id)
+        except InputError as error:
+            self._waiting.append((name, None))
+            return error
+        self._waiting.append((name, waiting))
         return _embeddable(content)
+
+    def _checked(
+        self, item: Item, payload: object, given_id: object
+    ) -> tuple[str | TextInput | images.ImageHandle, _Waiting]:
+        checked = _checked_payload(payload)
+        n_bytes = _BYTES_PER_POINT + _payload_bytes(checked)
+        point = None if given_id is _BY_CONTENT else point_id(given_id)
+        content = self._pinned(item)
+        point = content_id(content, task=self._task, role=self._role) if point is None else point
+        return content, _Waiting(id=point, payload=checked, n_bytes=n_bytes)
 
     def _pinned(self, item: Item) -> str | TextInput | images.ImageHandle:
         """Return what cannot change until it is embedded: a file, or its owner's next page, would be another image."""
@@ -171,6 +214,14 @@ class PointStream:
     def _check_end(self) -> None:
         self._payloads.check_end()
         self._given_ids.check_end()
+
+
+def _vectors_of(result: Result, index: int) -> tuple[FloatArray, FloatArray]:
+    """Return an item's dense vector and token vectors, or raise its error."""
+    if isinstance(result, InputError):
+        raise result
+    dense, tokens = both_of(result)
+    return dense, floats_of(tokens, index=index)
 
 
 def floats_of(tokens: TokenVectors, *, index: int | None) -> FloatArray:

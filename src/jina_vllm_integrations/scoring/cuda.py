@@ -19,10 +19,10 @@ from jina_vllm_integrations.scoring.rows import check_width
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy.typing as npt
     import torch
 
-    from jina_vllm_integrations.scoring.packing import PackedVectors
-    from jina_vllm_integrations.types import FloatArray
+    from jina_vllm_integrations.types import FloatArray, VectorArray
 
 # How many products a block of documents may have: their matrix takes 256 MB.
 _PRODUCTS = 2**26
@@ -35,21 +35,30 @@ class CudaVectors:
     that sum to the query's float32, and int8 rows are float16 numbers with a scale.
 
     Args:
-        packed: The documents, which are copied.
+        vectors: The documents' rows, as in `PackedVectors`, like the following. They are copied.
+        offsets: Where each document begins and ends.
+        scales: What int8 rows are multiplied by.
         device: Which GPU, in torch's words.
 
     Raises:
         MissingExtraError: torch is not installed.
     """
 
-    def __init__(self, packed: PackedVectors, *, device: str = "cuda") -> None:
+    def __init__(
+        self,
+        *,
+        vectors: VectorArray,
+        offsets: npt.NDArray[np.int64],
+        scales: FloatArray | None,
+        device: str = "cuda",
+    ) -> None:
         if find_spec("torch") is None:
             raise MissingExtraError("torch", extra="gpu")
         import torch
 
-        self._vectors = torch.from_numpy(packed.vectors).to(device)
-        self._scales = None if packed.scales is None else torch.from_numpy(packed.scales).to(device)
-        self._offsets = packed.offsets
+        self._vectors = torch.from_numpy(vectors).to(device)
+        self._scales = None if scales is None else torch.from_numpy(scales).to(device)
+        self._offsets = offsets
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

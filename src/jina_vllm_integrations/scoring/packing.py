@@ -79,7 +79,7 @@ class PackedVectors:
         """
         from jina_vllm_integrations.scoring.cuda import CudaVectors
 
-        return CudaVectors(self, device=device)
+        return CudaVectors(vectors=self.vectors, offsets=self.offsets, scales=self.scales, device=device)
 
 
 def pack(documents: Iterable[Tokens], *, dtype: VectorDtype | None = None) -> PackedVectors:

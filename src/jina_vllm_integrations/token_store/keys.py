@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from jina_vllm_integrations.encoding.content import digest, pixels
-from jina_vllm_integrations.errors import naming
+from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.token_store.threads import in_threads
 from jina_vllm_integrations.types import ImagePrompt, Item, Request, Role, TextPrompt
 
@@ -36,17 +36,21 @@ def pinned_requests(encoder: JinaEncoder, items: Iterable[Item], *, role: Role) 
     Raises:
         InputError: An item cannot be embedded; ``index`` names it.
     """
-    return list(each_pinned(encoder.requests(items, role=role, output="tokens")))
+    return list(each_raised(each_pinned(encoder.requests(items, role=role, output="tokens"))))
 
 
-def each_pinned(requests: Sequence[Request]) -> Iterator[Request]:
-    """Yield requests pinned, each when it is taken.
-
-    Raises:
-        ImageError: One cannot be read; ``index`` names it.
-    """
-    n_images = sum(isinstance(request.prompt, ImagePrompt) for request in requests)
+def each_pinned(requests: Sequence[Request | InputError]) -> Iterator[Request | InputError]:
+    """Yield requests pinned, each when it is taken; for one whose image cannot be read, the error, which names it."""
+    n_images = sum(isinstance(request, Request) and isinstance(request.prompt, ImagePrompt) for request in requests)
     return in_threads(_pinned_at, enumerate(requests), n_images)
+
+
+def each_raised(requests: Iterable[Request | InputError]) -> Iterator[Request]:
+    """Yield requests, and raise the first error in the place of one."""
+    for request in requests:
+        if isinstance(request, InputError):
+            raise request
+        yield request
 
 
 def source_key(request: Request) -> bytes:
@@ -83,10 +87,13 @@ def content_key(request: Request) -> bytes:
     return digest([b"image", _token_bytes(prompt), *pixels(prompt.image)])
 
 
-def _pinned_at(place: tuple[int, Request]) -> Request:
+def _pinned_at(place: tuple[int, Request | InputError]) -> Request | InputError:
     position, request = place
-    with naming(position):
-        return pinned(request)
+    try:
+        return request if isinstance(request, InputError) else pinned(request)
+    except InputError as error:
+        error.index = position
+        return error
 
 
 def _token_bytes(prompt: TextPrompt | ImagePrompt) -> bytes:

@@ -14,6 +14,7 @@ from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.errors import InputError, naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
+from jina_vllm_integrations.foundation.skipping import OnError, Skipping
 from jina_vllm_integrations.scoring.compression import check_factor, pool_tokens
 from jina_vllm_integrations.scoring.quantization import quantize
 from jina_vllm_integrations.scoring.rows import document_rows
@@ -164,7 +165,13 @@ class TokenStore(Closable):
         return replace(pooled, vectors=vectors, scales=scales)
 
     def warm(
-        self, encoder: JinaEncoder, items: Iterable[Item], *, role: Role = "document", progress: bool = False
+        self,
+        encoder: JinaEncoder,
+        items: Iterable[Item],
+        *,
+        role: Role = "document",
+        on_error: OnError = "raise",
+        progress: bool = False,
     ) -> Warmed:
         """Compute and keep what is missing of an iterable of any length, in the memory of the items in flight.
 
@@ -174,14 +181,16 @@ class TokenStore(Closable):
             encoder: Who computes.
             items: Texts and images.
             role: Whether they are what is searched (``"document"``) or what is searched for (``"query"``).
+            on_error: A bad item raises in its turn; or ``"skip"`` to log it as a warning, and list it in the result.
             progress: Show a bar.
 
         Raises:
             InputError: An item cannot be embedded; ``index`` names it, and those before it are kept.
+            OptionError: The role or the choice does not exist.
             EngineError: The engine did not start, was closed or died.
             StoreError: The store cannot be written.
         """
-        return Warming(self, encoder, role=role).run(items, progress=progress)
+        return Warming(self, encoder, role=role, skipping=Skipping(on_error)).run(items, progress=progress)
 
     def __len__(self) -> int:
         """How many entries there are. An image of a file takes two: its vectors, and a note of what the file shows."""
