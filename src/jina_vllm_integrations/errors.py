@@ -38,7 +38,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class JinaVLLMError(Exception):
@@ -192,4 +192,15 @@ def renaming(positions: Sequence[int | None]) -> Iterator[None]:
     except InputError as error:
         if error.index is not None:
             error.index = positions[error.index]
+        raise
+
+
+@contextmanager
+def noting(note: Callable[[int], str]) -> Iterator[None]:
+    """Let an error about one of several items say more of it, in a note that is made of its position."""
+    try:
+        yield
+    except InputError as error:
+        if error.index is not None:
+            error.add_note(note(error.index))
         raise

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 from jina_vllm_integrations.encoding.requests import check_plural
-from jina_vllm_integrations.errors import ItemTypeError
+from jina_vllm_integrations.errors import ItemTypeError, naming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from jina_vllm_integrations.types import FloatArray
+
+_Item = TypeVar("_Item")
 
 
 def check_several(inputs: Iterable[Any]) -> None:
@@ -21,6 +23,19 @@ def check_several(inputs: Iterable[Any]) -> None:
     check_plural(inputs)
     if isinstance(inputs, Mapping | BaseModel):  # which iterate over their fields
         raise ItemTypeError(f"several inputs are a list, got one {type(inputs).__name__}. For one write [it].")
+
+
+def items_of(inputs: Iterable[Any], item_of: Callable[[Any], _Item]) -> list[_Item]:
+    """Return what is made of each input, in order.
+
+    Raises:
+        InputError: Nothing can be made of one; ``index`` is its position.
+    """
+    items: list[_Item] = []
+    for index, given in enumerate(inputs):
+        with naming(index):
+            items.append(item_of(given))
+    return items
 
 
 def python_floats(vectors: FloatArray) -> list[list[float]]:

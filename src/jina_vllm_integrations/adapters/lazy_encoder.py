@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from jina_vllm_integrations.encoding.encoder import JinaEncoder
 from jina_vllm_integrations.errors import EngineClosedError, OptionError
@@ -15,6 +15,34 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.encoding.engine import Engine
     from jina_vllm_integrations.types import Task
+
+
+class EncoderSettings(Protocol):
+    """An adapter's fields about its encoder. Each adapter declares them itself, in an order of its own, some frozen."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """The caller's, who closes it."""
+
+    @property
+    def model(self) -> str | Path | None:
+        """Whose engine to make where none was given."""
+
+    @property
+    def engine_options(self) -> Mapping[str, Any]:
+        """Of the engine to make."""
+
+    @property
+    def task(self) -> Task:
+        """As for `JinaEncoder`, like the following."""
+
+    @property
+    def truncate(self) -> bool:
+        """Cut texts that are too long."""
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What an image may cost."""
 
 
 class LazyEncoder:
@@ -62,6 +90,23 @@ class LazyEncoder:
         self._lock = threading.Lock()
         self._encoder: JinaEncoder | None = None
         self._closed = False
+
+    @classmethod
+    def of(cls, settings: EncoderSettings, *, dimensions: int | None = None) -> Self:
+        """Return the encoder of an adapter, with Matryoshka dimensions if it has dense vectors.
+
+        Raises:
+            OptionError: As when one is made.
+        """
+        return cls(
+            engine=settings.engine,
+            model=settings.model,
+            task=settings.task,
+            dimensions=dimensions,
+            truncate=settings.truncate,
+            image_limits=settings.image_limits,
+            engine_options=settings.engine_options,
+        )
 
     def get(self) -> JinaEncoder:
         """Return the encoder; the first call reads the model's metadata, and vLLM starts with the first encode.

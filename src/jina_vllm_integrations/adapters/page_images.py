@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError, OptionError
-from jina_vllm_integrations.images.addresses import url_label
+from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
 from jina_vllm_integrations.types import ImageInput
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ IMAGE_KEYS = ("image_uri", "image")
 
 _Value = TypeVar("_Value")
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_FILE_URI = re.compile(r"file:", re.IGNORECASE)
 _LONGEST_LABEL = 120
 
 
@@ -80,12 +80,11 @@ class PageImages:
                 f"{place} must be a str, a path, file URI, data URI or URL, got {type(source).__name__} "
                 f"{source!r:.60}. Store the image's path as str, or a data URI: vector stores take nothing else."
             )
-        scheme = source.partition(":")[0].lower()
-        if scheme == "data":
+        if is_data_uri(source):
             return ImageInput(source)
-        if scheme == "file":
+        if _FILE_URI.match(source):
             return ImageInput(self._allowed(_file_of(source), source, place))
-        if _URL.match(source):
+        if is_url(source):
             return ImageInput(self._fetched(source, place))
         return ImageInput(self._allowed(source, source, place))
 

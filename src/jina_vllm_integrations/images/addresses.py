@@ -21,9 +21,11 @@ from jina_vllm_integrations.errors import ImageAddressError, ImageFetchError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_DATA_URI = re.compile(r"data:", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _LONGEST_LABEL = 120
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
@@ -100,6 +102,16 @@ class ImageURL:
     def label(self) -> str:
         """How messages name it."""
         return url_label(self.text, self.redirected_from)
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL, of whichever scheme, and no path."""
+    return _URL.match(text) is not None
+
+
+def is_data_uri(text: str) -> bool:
+    """Whether a text holds an image itself, instead of saying where it is."""
+    return _DATA_URI.match(text) is not None
 
 
 def url_label(text: str, redirected_from: str | None = None) -> str:

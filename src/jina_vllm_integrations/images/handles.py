@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import re
 import stat
 import threading
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from jina_vllm_integrations.errors import (
     ImageSizeError,
     ItemTypeError,
 )
-from jina_vllm_integrations.images.addresses import ImageURL
+from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, is_url
 from jina_vllm_integrations.images.decoding import check, decode, open_image, to_rgb, upright_size
 from jina_vllm_integrations.images.limits import ImageLimits
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
 """An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image."""
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_DATA_URI = re.compile(r"data:", re.IGNORECASE)
 _LONGEST_LABEL = 120
 
 _Origin: TypeAlias = Path | bytes | ImageURL | Image.Image
@@ -146,10 +143,10 @@ def _identified(source: ImageSource, limits: ImageLimits) -> tuple[str, _Origin]
             return "<PIL image>", source
         case bytes() | bytearray() | memoryview():
             return "bytes", bytes(source)
-        case str() if _DATA_URI.match(source):
+        case str() if is_data_uri(source):
             label = f"{source[:40]}..."
             return label, _data_uri_content(source, label)
-        case str() if _URL.match(source):
+        case str() if is_url(source):
             url = ImageURL.parse(source)
             return url.label, url
         case str() | os.PathLike():

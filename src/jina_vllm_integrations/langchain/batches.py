@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from jina_vllm_integrations.adapters.batches import check_several, python_floats
-from jina_vllm_integrations.errors import EngineError, naming, renaming
+from jina_vllm_integrations.adapters.batches import check_several, items_of, python_floats
+from jina_vllm_integrations.errors import EngineError, renaming
 from jina_vllm_integrations.foundation.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -98,11 +98,7 @@ class Batches:
             yield range(start, min(start + self.size, len(self.inputs)))
 
     def _items(self, positions: range) -> list[Item]:
-        return [self._item(position - positions.start, self.inputs[position]) for position in positions]
-
-    def _item(self, place: int, given: Any) -> Item:
-        with naming(place):
-            return self.item_of(given)
+        return items_of(self.inputs[positions.start : positions.stop], self.item_of)
 
     def _requests(self, encoder: JinaEncoder) -> Iterator[Request]:
         for positions in self._positions():

@@ -87,15 +87,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     def model_post_init(self, context: Any, /) -> None:
         """Check what an engine needs, without making one."""
         super().model_post_init(context)
-        self._encoder = LazyEncoder(
-            engine=self.engine,
-            model=self.model,
-            task=self.task,
-            dimensions=self.dimensions,
-            truncate=self.truncate,
-            image_limits=self.image_limits,
-            engine_options=self.engine_options,
-        )
+        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed texts that are searched.

@@ -13,12 +13,12 @@ from langchain_core.documents import Document
 
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import InputError, ItemTypeError
+from jina_vllm_integrations.images.addresses import is_data_uri
 from jina_vllm_integrations.langchain.rankables import listed_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_DATA_URI = re.compile("data:", re.IGNORECASE)
 _URI = re.compile(r"(data:|file://|https?://)", re.IGNORECASE)
 
 
@@ -75,12 +75,12 @@ def _image_document(image: object, metadata: Mapping[str, Any], key: str, index:
             index=index,
         )
     source = image if isinstance(image, str) and _URI.match(image) else str(Path(image).absolute())
-    named = {} if _DATA_URI.match(source) else {"source": source}  # the key of LangChain's loaders
+    named = {} if is_data_uri(source) else {"source": source}  # the key of LangChain's loaders
     return Document(f"[{_name(source)}]", metadata={**named, **metadata, key: source})
 
 
 def _name(source: str) -> str:
-    if _DATA_URI.match(source):
+    if is_data_uri(source):
         return "image"
     return unquote(Path(urlsplit(source).path).name) if _URI.match(source) else Path(source).name
 

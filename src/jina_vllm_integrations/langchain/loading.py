@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
+from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata
 from jina_vllm_integrations.adapters.threaded import iterated
-from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.pages import PageReader
 from jina_vllm_integrations.pages.files import listed
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Generator, Sequence
-    from pathlib import Path
 
-    from jina_vllm_integrations.pages import OnError, Page, PagePaths, SkippedPage
+    from jina_vllm_integrations.pages import OnError, Page, PagePaths
 
 
-class PageImageLoader(BaseLoader):
+class PageImageLoader(PageSource, BaseLoader):
     """Loads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
     A document's text is how the page's text layer begins, or which page it is. All else is in the metadata, which any
@@ -73,10 +71,7 @@ class PageImageLoader(BaseLoader):
         show_progress: bool = False,
         max_characters: int = 2000,
     ) -> None:
-        check_count("max_characters", max_characters)
-        self._paths = listed(path)
-        self._max_characters = max_characters
-        self._reader = PageReader(
+        super().__init__(
             glob=glob,
             dpi=dpi,
             image_folder=image_folder,
@@ -84,17 +79,9 @@ class PageImageLoader(BaseLoader):
             image_limits=image_limits,
             on_error=on_error,
             show_progress=show_progress,
+            max_characters=max_characters,
         )
-
-    @property
-    def image_folder(self) -> Path:
-        """Where rendered pages go, absolute."""
-        return self._reader.image_folder
-
-    @property
-    def skipped(self) -> list[SkippedPage]:
-        """What the latest load left out so far."""
-        return self._reader.skipped
+        self._paths = listed(path)
 
     def lazy_load(self) -> Generator[Document]:
         """Yield documents, each page rendered when its turn comes.
@@ -120,13 +107,10 @@ class PageImageLoader(BaseLoader):
             "source": str(page.source),
             "page": page.number,
             "total_pages": page.n_pages,
-            "image_uri": str(page.image.path),
-            "image_sha256": page.image.sha256,
-            "width": page.image.size[0],
-            "height": page.image.size[1],
+            **image_metadata(page),
         }
         if page.label:
             metadata["page_label"] = page.label
         if page.dpi is not None:
             metadata["dpi"] = page.dpi
-        return Document(page.excerpt(self._max_characters), metadata=metadata)
+        return Document(self._text(page), metadata=metadata)

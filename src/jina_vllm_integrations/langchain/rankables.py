@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError, naming
+from jina_vllm_integrations.adapters.batches import items_of
+from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
 from jina_vllm_integrations.types import Item, TextInput
 
 if TYPE_CHECKING:
@@ -46,11 +47,7 @@ def items(rankables: Iterable[Rankable], images: PageImages) -> list[Item]:
     Raises:
         InputError: One has neither, or its image must not be read; ``index`` is its position.
     """
-    found: list[Item] = []
-    for index, rankable in enumerate(rankables):
-        with naming(index):
-            found.append(_item(rankable, images))
-    return found
+    return items_of(rankables, lambda rankable: _item(rankable, images))
 
 
 def with_score(document: Document, score: float) -> Document:

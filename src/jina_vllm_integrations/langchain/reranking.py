@@ -3,27 +3,19 @@
 # Pydantic reads the annotations of this module, so they are not postponed.
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from types import EllipsisType
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
+from pydantic import ConfigDict
 
-from jina_vllm_integrations.adapters.copying import CopiedBySettings
-from jina_vllm_integrations.adapters.image_access import ImageAccess
-from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
-from jina_vllm_integrations.encoding.engine import Engine
+from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
-from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
 from jina_vllm_integrations.langchain.rankables import Rankable, items, listed, listed_documents, with_score
-from jina_vllm_integrations.reranking import LateInteractionReranker
-from jina_vllm_integrations.scoring.maxsim import Normalize
-from jina_vllm_integrations.token_store import TokenStore
-from jina_vllm_integrations.types import Item, Ranked, Task
+from jina_vllm_integrations.types import Item, Ranked
 
 
 class Relevance(TypedDict):
@@ -38,7 +30,7 @@ class Relevance(TypedDict):
     relevance_score: float
 
 
-class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseDocumentCompressor):
+class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
     """Ranks documents by MaxSim of their token vectors with a query's, texts and page images together.
 
     A document whose metadata names an image is ranked by that image, any other by its ``page_content``. A document
@@ -81,34 +73,7 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseDocumentCompre
         [Document(id='7', metadata={'image': 'scans/1.png', 'relevance_score': 0.71}, page_content=''), ...]
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
-    )
-
-    engine: SkipValidation[Engine | None] = Field(default=None, exclude=True, repr=False)
-    model: str | Path | None = Field(default=None, validation_alias=AliasChoices("model", "model_name"))
-    engine_options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold a token of the hub
-    store: TokenStore | None = Field(default=None, exclude=True, repr=False)
-    task: Task = "retrieval"
-    truncate: bool = False
-    image_limits: ImageLimits = ImageLimits()
-    top_n: int | None = Field(default=3, ge=1, strict=True)
-    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
-    normalize: Normalize = "mean"
-
-    _lazy: LazyEncoder = PrivateAttr()
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Check how an engine is had, without making one."""
-        super().model_post_init(context)
-        self._lazy = LazyEncoder(
-            engine=self.engine,
-            model=self.model,
-            task=self.task,
-            truncate=self.truncate,
-            image_limits=self.image_limits,
-            engine_options=self.engine_options,
-        )
+    model_config = ConfigDict(frozen=True)
 
     def compress_documents(
         self,
@@ -175,30 +140,11 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseDocumentCompre
         """Return a view for what takes a ``BaseCrossEncoder``, texts only. It shares the engine and the store."""
         return JinaVLLMCrossEncoder(self._late_interaction)
 
-    def close(self) -> None:
-        """Close an engine of its own; what the caller gave stays open. Later calls raise `EngineClosedError`."""
-        self._lazy.close()
-
-    def _late_interaction(self) -> LateInteractionReranker:
-        return LateInteractionReranker(self._lazy.get(), self.store, normalize=self.normalize)
-
     def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
-        candidates = self._candidates(documents)
-        if not candidates:
-            return []
-        return self._relevant(self._late_interaction().rerank(query, candidates, top_n=top_n))
+        return self._rank(query, self._candidates(documents), top_n)
 
     async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
-        candidates = await asyncio.to_thread(self._candidates, documents)
-        if not candidates:
-            return []
-        reranker = await asyncio.to_thread(self._late_interaction)
-        return self._relevant(await reranker.arerank(query, candidates, top_n=top_n))
-
-    def _relevant(self, ranked: list[Ranked]) -> list[Ranked]:
-        if self.score_threshold is None:
-            return ranked
-        return [each for each in ranked if each.score >= self.score_threshold]
+        return await self._arank(query, await asyncio.to_thread(self._candidates, documents), top_n)
 
     def _most(self, top_n: int | EllipsisType | None) -> int | None:
         if isinstance(top_n, EllipsisType):

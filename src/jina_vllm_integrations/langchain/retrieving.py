@@ -12,6 +12,7 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field, SkipValidation
 
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
@@ -216,4 +217,4 @@ def _query(given: LangChainInput) -> Item:
 
 
 def _relevant(found: Sequence[Scored], threshold: float | None) -> list[Document]:
-    return [with_score(each.document, each.score) for each in found if threshold is None or each.score >= threshold]
+    return [with_score(each.document, each.score) for each in relevant(found, threshold)]

@@ -15,14 +15,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import StructuredTool
 from langchain_core.vectorstores import VectorStoreRetriever
 
-from jina_vllm_integrations.adapters.page_results import (
-    NOTHING_FOUND,
-    ImageMode,
-    PageResults,
-    page_results,
-    search_arguments,
-)
-from jina_vllm_integrations.adapters.page_results import description as any_description
+from jina_vllm_integrations.adapters.page_results import NOTHING_FOUND, ImageMode, PageResults, page_tool
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.page_blocks import Block, blocks, found_page
@@ -99,8 +92,9 @@ def create_page_search_tool(
         >>> agent.invoke({"messages": [("user", "What was the revenue in 2024?")]})
     """
     _check_retriever(retriever)
-    results = page_results(
+    tool = page_tool(
         retriever,
+        description=description,
         image_mode=image_mode,
         k=k,
         max_k=max_k,
@@ -113,11 +107,11 @@ def create_page_search_tool(
         allow_image_urls=allow_image_urls,
         image_limits=image_limits,
     )
-    search = _PageSearch(retriever=retriever, results=results, k=k)
+    search = _PageSearch(retriever=retriever, results=tool.results, k=k)
     return StructuredTool(
         name=name,
-        description=any_description(image_mode) if description is None else description,
-        args_schema=search_arguments(k, max_k),
+        description=tool.description,
+        args_schema=tool.arguments,
         func=search.search,
         coroutine=search.asearch,
         response_format="content_and_artifact",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations.adapters.document_vectors import LOT, DocumentVectors
-from jina_vllm_integrations.errors import InputError, OptionError, naming
+from jina_vllm_integrations.adapters.query_vectors import QueryVectors
+from jina_vllm_integrations.errors import OptionError, naming, noting
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.rankables import items
 from jina_vllm_integrations.langchain.searches import Scored
-from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.adapters.page_images import PageImages
-    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
@@ -58,24 +57,20 @@ class TwoStages:
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""
         self._check_query(query)
-        encoder = self._embeddings.encoder()
-        with naming(None):
-            (dense,), (tokens,) = encoder.embed_both([query], role="query")
-        found = _with_ids(self._find(query, dense, search))
+        vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
+        found = _with_ids(self._find(query, vectors.dense, search))
         with _about(found):
-            candidates = items(found, self._images)
-            return _scored(found, self._reranker(encoder).rerank(tokens, candidates, top_n=search.k))
+            return _scored(found, vectors.ranked(items(found, self._images), search.k))
 
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._check_query(query)
         encoder = await asyncio.to_thread(self._embeddings.encoder)
-        with naming(None):
-            (dense,), (tokens,) = await encoder.aembed_both([query], role="query")
-        found = _with_ids(await self._afind(query, dense, search))
+        vectors = await QueryVectors.aof(query, encoder, self._token_store)
+        found = _with_ids(await self._afind(query, vectors.dense, search))
         with _about(found):
             candidates = await asyncio.to_thread(items, found, self._images)
-            return _scored(found, await self._reranker(encoder).arerank(tokens, candidates, top_n=search.k))
+            return _scored(found, await vectors.aranked(candidates, search.k))
 
     def add(self, documents: Sequence[Document]) -> None:
         """Compute and keep documents, lot after lot."""
@@ -139,9 +134,6 @@ class TwoStages:
             return await self._store.asimilarity_search_by_vector(dense.tolist(), **options)
         return await self._store.asimilarity_search(_text(query), **options)
 
-    def _reranker(self, encoder: JinaEncoder) -> LateInteractionReranker:
-        return LateInteractionReranker(encoder, self._token_store, normalize="mean")
-
     def _handed_over(self, documents: Sequence[Document], dense: FloatArray) -> AbstractContextManager[None]:
         texts = [document.page_content for document in documents]
         return handed_over(self._embeddings, dict(zip(texts, dense.tolist(), strict=True)), store=self._name)
@@ -185,10 +177,5 @@ def _scored(found: Sequence[Document], ranked: Sequence[Ranked]) -> list[Scored]
 @contextmanager
 def _about(found: Sequence[Document]) -> Iterator[None]:
     """Let an error about what was found say which document it is: the caller passed a query and no positions."""
-    try:
+    with naming(None), noting(lambda index: f"in the document {found[index].id!r}, which the vector store found"):
         yield
-    except InputError as error:
-        if error.index is not None:
-            error.add_note(f"in the document {found[error.index].id!r}, which the vector store found")
-        error.index = None
-        raise

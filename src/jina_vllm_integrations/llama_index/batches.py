@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jina_vllm_integrations.adapters.batches import check_several, python_floats
-from jina_vllm_integrations.errors import naming, renaming
+from jina_vllm_integrations.adapters.batches import check_several, items_of, python_floats
+from jina_vllm_integrations.errors import renaming
 from jina_vllm_integrations.llama_index.images import image_item, label, node_item
 from jina_vllm_integrations.types import ImageInput, TextInput
 
@@ -61,15 +61,11 @@ class Batch:
 
     def items(self) -> list[TextInput | ImageInput]:
         """Return them as an encoder takes them."""
-        return [self._item(place, given) for place, given in enumerate(self.inputs)]
+        return items_of(self.inputs, self.kind.item_of)
 
     def labels(self) -> list[str]:
         """Return what events call them."""
         return [label(item) for item in self.items()]
-
-    def _item(self, place: int, given: Any) -> TextInput | ImageInput:
-        with naming(place):
-            return self.kind.item_of(given)
 
 
 @dataclass(frozen=True, kw_only=True)

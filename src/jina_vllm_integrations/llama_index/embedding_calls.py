@@ -34,15 +34,7 @@ class EmbeddingCalls(Closable, EmbeddingSettings):
     def model_post_init(self, context: Any, /) -> None:
         """Check what an engine needs, without making one."""
         super().model_post_init(context)
-        self._encoder = LazyEncoder(
-            engine=self.engine,
-            model=self.model,
-            task=self.task,
-            dimensions=self.dimensions,
-            truncate=self.truncate,
-            image_limits=self.image_limits,
-            engine_options=self.engine_options,
-        )
+        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions)
 
     def encoder(self) -> JinaEncoder:
         """Return the encoder behind, for what needs token vectors as well. Made when it is first needed.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,7 +13,7 @@ from llama_index.core.schema import BaseNode, ImageDocument, ImageNode, Metadata
 from PIL import Image
 
 from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
-from jina_vllm_integrations.images.addresses import url_label
+from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
 from jina_vllm_integrations.llama_index.node_images import held_image
 from jina_vllm_integrations.types import ImageInput, TextInput
 
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
 LlamaIndexImage: TypeAlias = "ImageSource | ImageInput | BaseNode | ImageBlock"
 """An image: a source of this package's, a ``str`` among them, a node with an image, or a block of a message."""
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_DATA_URI = re.compile(r"data:", re.IGNORECASE)
 
 
 def image_item(image: LlamaIndexImage) -> ImageInput:
@@ -74,11 +70,11 @@ def label(item: TextInput | ImageInput) -> str:
 
 def _image_label(source: ImageSource) -> str:
     match source:
-        case str() if _DATA_URI.match(source):
+        case str() if is_data_uri(source):
             return _content_label(source.encode())
         case str() | os.PathLike():
             name = os.fsdecode(source)
-            return url_label(name) if _URL.match(name) else name
+            return url_label(name) if is_url(name) else name
         case bytes() | bytearray() | memoryview():
             return _content_label(source)
         case io.BytesIO():

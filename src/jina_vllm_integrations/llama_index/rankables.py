@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
-from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError, naming
+from jina_vllm_integrations.adapters.batches import items_of
+from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError, noting
 from jina_vllm_integrations.llama_index.node_images import allowed_image
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from llama_index.core.schema import BaseNode, QueryBundle
 
@@ -45,15 +46,9 @@ def query_item(query_bundle: QueryBundle | None) -> Item:
     return query_bundle.query_str
 
 
-@contextmanager
-def noting_ids(nodes: Sequence[NodeWithScore]) -> Iterator[None]:
+def noting_ids(nodes: Sequence[NodeWithScore]) -> AbstractContextManager[None]:
     """Let an error about one of the nodes say which one it is in the store, too."""
-    try:
-        yield
-    except InputError as error:
-        if error.index is not None:
-            error.add_note(f"the node's id is {nodes[error.index].node_id!r}")
-        raise
+    return noting(lambda index: f"the node's id is {nodes[index].node_id!r}")
 
 
 def items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode) -> list[Item]:
@@ -62,11 +57,7 @@ def items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode
     Raises:
         InputError: One has neither, or its image must not be read; ``index`` is its position.
     """
-    found: list[Item] = []
-    for index, each in enumerate(nodes):
-        with naming(index):
-            found.append(_item(each.node, images, mode))
-    return found
+    return items_of(nodes, lambda each: _item(each.node, images, mode))
 
 
 def with_score(each: NodeWithScore, score: float, *, keep_retrieval_score: bool) -> NodeWithScore:

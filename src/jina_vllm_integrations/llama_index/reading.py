@@ -9,26 +9,22 @@ from uuid import NAMESPACE_URL, uuid5
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import ImageDocument, MediaResource
 
+from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata
 from jina_vllm_integrations.adapters.threaded import iterated
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.foundation.options import check_count
-from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.pages import PageReader
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Generator, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Iterable, Mapping
 
     from llama_index.core.schema import Document
 
-    from jina_vllm_integrations.pages import OnError, Page, PagePaths, SkippedPage
+    from jina_vllm_integrations.pages import Page, PagePaths
 
 # A language model must know what to cite. An embedding is of the page alone.
 _FOR_LLM = ("file_path", "page_label")
 
 
-class PageImageReader(BaseReader):
+class PageImageReader(PageSource, BaseReader):
     """Reads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
     A document is an `ImageDocument`, the only kind that node parsers turn into what a multi-modal index takes for an
@@ -54,7 +50,8 @@ class PageImageReader(BaseReader):
         image_folder: Where rendered pages go; ``None`` for the user's cache. Nothing in it is ever removed.
         password: Of encrypted PDFs; of several, each is tried.
         image_limits: What a page's image may cost.
-        on_error: ``"skip"`` to log a file or page that cannot be read as a warning, and list it in ``skipped``.
+        on_error: ``"skip"`` to log a file or page that cannot be read as a warning, and list it in ``skipped``; through
+            `SimpleDirectoryReader`, each file is a reading.
         show_progress: Show a bar that counts pages.
         max_characters: Of a document's text. A node parser that splits it makes a node with the page's image of each
             part.
@@ -67,40 +64,6 @@ class PageImageReader(BaseReader):
         >>> SimpleDirectoryReader("reports", file_extractor={".pdf": reader, ".png": reader}).load_data()
         [ImageDocument(id_='5c0…', metadata={'page_label': '1', ...}, ...), ...]
     """
-
-    def __init__(
-        self,
-        *,
-        glob: str = "**/*",
-        dpi: float = 150,
-        image_folder: str | os.PathLike[str] | None = None,
-        password: str | Sequence[str] | None = None,
-        image_limits: ImageLimits = ImageLimits(),
-        on_error: OnError = "raise",
-        show_progress: bool = False,
-        max_characters: int = 2000,
-    ) -> None:
-        check_count("max_characters", max_characters)
-        self._max_characters = max_characters
-        self._reader = PageReader(
-            glob=glob,
-            dpi=dpi,
-            image_folder=image_folder,
-            password=password,
-            image_limits=image_limits,
-            on_error=on_error,
-            show_progress=show_progress,
-        )
-
-    @property
-    def image_folder(self) -> Path:
-        """Where rendered pages go, absolute."""
-        return self._reader.image_folder
-
-    @property
-    def skipped(self) -> list[SkippedPage]:
-        """What the latest reading left out so far; through `SimpleDirectoryReader`, each file is a reading."""
-        return self._reader.skipped
 
     def lazy_load_data(
         self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
@@ -151,7 +114,7 @@ class PageImageReader(BaseReader):
         return ImageDocument(
             id_=_id(page),
             image_resource=MediaResource(path=page.image.path),
-            text_resource=MediaResource(text=page.excerpt(self._max_characters)),
+            text_resource=MediaResource(text=self._text(page)),
             metadata={**metadata, **extra_info},
             excluded_embed_metadata_keys=list(metadata),
             excluded_llm_metadata_keys=[key for key in metadata if key not in _FOR_LLM],
@@ -165,10 +128,7 @@ def _metadata(page: Page) -> dict[str, Any]:
         "page_label": page.label or str(page.number + 1),
         "page_number": page.number + 1,
         "total_pages": page.n_pages,
-        "image_uri": str(page.image.path),
-        "image_sha256": page.image.sha256,
-        "width": page.image.size[0],
-        "height": page.image.size[1],
+        **image_metadata(page),
     }
     if page.dpi is not None:
         metadata["dpi"] = page.dpi

@@ -3,28 +3,20 @@
 # Pydantic reads the annotations of this module, so they are not postponed.
 import asyncio
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
+from pydantic import ConfigDict, Field
 
-from jina_vllm_integrations.adapters.copying import CopiedBySettings
-from jina_vllm_integrations.adapters.image_access import ImageAccess
-from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
-from jina_vllm_integrations.encoding.engine import Engine
+from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
-from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.llama_index.rankables import items, listed, noting_ids, query_item, with_score
 from jina_vllm_integrations.llama_index.rerank_events import Reranking, reranking
-from jina_vllm_integrations.reranking import LateInteractionReranker
-from jina_vllm_integrations.scoring.maxsim import Normalize
-from jina_vllm_integrations.token_store import TokenStore
-from jina_vllm_integrations.types import Item, Ranked, Task
+from jina_vllm_integrations.types import Item, Ranked
 
 
-class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostprocessor):
+class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
     """Ranks nodes by MaxSim of their token vectors with a query's, texts and page images together.
 
     A node that holds an image, or whose metadata names one, is ranked by that image, any other by its text. A node with
@@ -72,53 +64,20 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
         [NodeWithScore(node=ImageNode(id_='7', ..., image_path='scans/1.png'), score=0.71), ...]
     """
 
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True,
-        extra="forbid",
-        populate_by_name=True,
-        protected_namespaces=(),
-        validate_assignment=True,  # not frozen: query engines set the callback manager
-    )
+    model_config = ConfigDict(validate_assignment=True)  # not frozen: query engines set the callback manager
 
-    engine: SkipValidation[Engine | None] = Field(default=None, exclude=True, repr=False, frozen=True)
-    model: str | Path | None = Field(default=None, validation_alias=AliasChoices("model", "model_name"), frozen=True)
     engine_options: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False, frozen=True)
-    store: TokenStore | None = Field(default=None, exclude=True, repr=False)
-    task: Task = Field(default="retrieval", frozen=True)
-    truncate: bool = Field(default=False, frozen=True)
-    image_limits: ImageLimits = Field(default=ImageLimits(), frozen=True)
-    top_n: int | None = Field(default=3, ge=1, strict=True)
-    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
-    normalize: Normalize = "mean"
     metadata_mode: MetadataMode = MetadataMode.EMBED
     keep_retrieval_score: bool = False
-
-    _lazy: LazyEncoder = PrivateAttr()
 
     @classmethod
     def class_name(cls) -> str:
         """Return the name under which LlamaIndex serialises it."""
         return "JinaVLLMRerank"
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Check how an engine is had, without making one."""
-        super().model_post_init(context)
-        self._lazy = LazyEncoder(
-            engine=self.engine,
-            model=self.model,
-            task=self.task,
-            truncate=self.truncate,
-            image_limits=self.image_limits,
-            engine_options=self.engine_options,
-        )
-
     def to_dict(self, **options: Any) -> dict[str, Any]:
         """Return the settings as JSON takes them, without what cannot leave the process."""
         return super().to_dict(**{"mode": "json", **options})
-
-    def close(self) -> None:
-        """Close an engine of its own; what the caller gave stays open. Later calls raise `EngineClosedError`."""
-        self._lazy.close()
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -142,10 +101,7 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
         nodes = listed(nodes)
         with self._told(nodes, query_bundle, self._model_name()) as call, noting_ids(nodes):
             query = query_item(query_bundle)
-            if nodes:
-                candidates = self._candidates(nodes)
-                ranked = self._late_interaction().rerank(query, candidates, top_n=self.top_n)
-                call.nodes = self._scored(nodes, ranked)
+            call.nodes = self._scored(nodes, self._rank(query, self._candidates(nodes), self.top_n))
         return call.nodes
 
     async def _apostprocess_nodes(
@@ -156,10 +112,8 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
         model_name = await asyncio.to_thread(self._model_name)
         with self._told(nodes, query_bundle, model_name) as call, noting_ids(nodes):
             query = query_item(query_bundle)
-            if nodes:
-                candidates = await asyncio.to_thread(self._candidates, nodes)
-                reranker = await asyncio.to_thread(self._late_interaction)
-                call.nodes = self._scored(nodes, await reranker.arerank(query, candidates, top_n=self.top_n))
+            candidates = await asyncio.to_thread(self._candidates, nodes)
+            call.nodes = self._scored(nodes, await self._arank(query, candidates, self.top_n))
         return call.nodes
 
     def _told(
@@ -173,16 +127,11 @@ class JinaVLLMRerank(Closable, ImageAccess, CopiedBySettings, BaseNodePostproces
         """Return what traces call the model. May read the checkpoint's files."""
         return str(self.model) if self.engine is None else self.engine.checkpoint.model
 
-    def _late_interaction(self) -> LateInteractionReranker:
-        return LateInteractionReranker(self._lazy.get(), self.store, normalize=self.normalize)
-
     def _candidates(self, nodes: list[NodeWithScore]) -> list[Item]:
         """Return what each node is ranked by. Looks at the file system."""
         return items(nodes, self.page_images(), self.metadata_mode)
 
     def _scored(self, nodes: list[NodeWithScore], ranked: list[Ranked]) -> list[NodeWithScore]:
         return [
-            with_score(nodes[each.index], each.score, keep_retrieval_score=self.keep_retrieval_score)
-            for each in ranked
-            if self.score_threshold is None or each.score >= self.score_threshold
+            with_score(nodes[each.index], each.score, keep_retrieval_score=self.keep_retrieval_score) for each in ranked
         ]

@@ -8,6 +8,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import BaseNode
 
 from jina_vllm_integrations.adapters.page_images import IMAGE_KEYS, PageImages
+from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.errors import ItemTypeError, OptionError
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
@@ -137,18 +138,14 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         await self._nodes.adelete(node_ids)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._relevant(self._nodes.search(self._search(query_bundle)))
+        return relevant(self._nodes.search(self._search(query_bundle)), self.score_threshold)
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._relevant(await self._nodes.asearch(self._search(query_bundle)))
+        return relevant(await self._nodes.asearch(self._search(query_bundle)), self.score_threshold)
 
     def _search(self, query: QueryBundle) -> Search:
         k = self.similarity_top_k
         return Search(query=query, k=k, fetch_k=max(k, self.fetch_k), filters=self.filters)
-
-    def _relevant(self, found: list[NodeWithScore]) -> list[NodeWithScore]:
-        least = self.score_threshold
-        return [each for each in found if least is None or (each.score is not None and each.score >= least)]
 
 
 def _node_index(

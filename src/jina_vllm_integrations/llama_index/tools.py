@@ -12,8 +12,7 @@ from llama_index.core.base.llms.types import TextBlock
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 
-from jina_vllm_integrations.adapters.page_results import NOTHING_FOUND, page_results, search_arguments
-from jina_vllm_integrations.adapters.page_results import description as any_description
+from jina_vllm_integrations.adapters.page_results import NOTHING_FOUND, page_tool
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.llama_index.found_nodes import blocks, found_page
 
@@ -104,8 +103,9 @@ def create_page_search_tool(
             f"retriever must be a retriever of LlamaIndex's, got {type(retriever).__name__}. Of an index, pass "
             "index.as_retriever()."
         )
-    results = page_results(
+    tool = page_tool(
         retriever,
+        description=description,
         image_mode=image_mode,
         k=k,
         max_k=max_k,
@@ -118,19 +118,17 @@ def create_page_search_tool(
         allow_image_urls=allow_image_urls,
         image_limits=image_limits,
     )
-    arguments = search_arguments(k, max_k)
     search = _PageSearch(
         name=name,
         retriever=retriever,
         postprocessors=tuple(node_postprocessors),
-        results=results,
-        arguments=arguments,
+        results=tool.results,
+        arguments=tool.arguments,
     )
-    text = any_description(image_mode) if description is None else description
     return FunctionTool(
         fn=search.search,
         async_fn=search.asearch,
-        metadata=ToolMetadata(name=name, description=text, fn_schema=arguments),
+        metadata=ToolMetadata(name=name, description=tool.description, fn_schema=tool.arguments),
         callback=search.output,
     )
 

@@ -12,9 +12,9 @@ from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.llama_index.rankables import items, noting_ids, query_item, with_score
-from jina_vllm_integrations.reranking import LateInteractionReranker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
     from jina_vllm_integrations.adapters.page_images import PageImages
-    from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
     from jina_vllm_integrations.llama_index.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
@@ -58,23 +57,20 @@ class TwoStages:
     def search(self, search: Search) -> list[NodeWithScore]:
         """Return the best first."""
         first = self._retriever(search)
-        encoder = self._embedding.encoder()
-        with naming(None):
-            (dense,), (tokens,) = encoder.embed_both([query_item(search.query)], role="query")
-        found = first.retrieve(_with_vector(search.query, dense))
+        vectors = QueryVectors.of(query_item(search.query), self._embedding.encoder(), self._token_store)
+        found = first.retrieve(_with_vector(search.query, vectors.dense))
         with naming(None), noting_ids(found):
-            return _ranked(found, self._reranker(encoder).rerank(tokens, self._items(found), top_n=search.k))
+            return _ranked(found, vectors.ranked(self._items(found), search.k))
 
     async def asearch(self, search: Search) -> list[NodeWithScore]:
         """Do as `search`, without blocking the event loop."""
         first = self._retriever(search)
         encoder = await asyncio.to_thread(self._embedding.encoder)
-        with naming(None):
-            (dense,), (tokens,) = await encoder.aembed_both([query_item(search.query)], role="query")
-        found = await first.aretrieve(_with_vector(search.query, dense))
+        vectors = await QueryVectors.aof(query_item(search.query), encoder, self._token_store)
+        found = await first.aretrieve(_with_vector(search.query, vectors.dense))
         with naming(None), noting_ids(found):
             candidates = await asyncio.to_thread(self._items, found)
-            return _ranked(found, await self._reranker(encoder).arerank(tokens, candidates, top_n=search.k))
+            return _ranked(found, await vectors.aranked(candidates, search.k))
 
     def insert(self, nodes: Sequence[BaseNode]) -> None:
         """Compute and keep nodes, lot after lot."""
@@ -119,9 +115,6 @@ class TwoStages:
                 f"filters go with index=, the first stage is a {type(self._first).__name__}. Give them to that one."
             )
         return self._first
-
-    def _reranker(self, encoder: JinaEncoder) -> LateInteractionReranker:
-        return LateInteractionReranker(encoder, self._token_store, normalize="mean")
 
     def _items(self, nodes: Sequence[NodeWithScore]) -> list[Item]:
         """Return what nodes are embedded and ranked by. Looks at the file system."""

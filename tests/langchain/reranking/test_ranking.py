@@ -28,6 +28,7 @@ from jina_vllm_integrations import (
     TextTooLongError,
     TokenStore,
 )
+from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.langchain.reranking import JinaVLLMRerank
 from jina_vllm_integrations.testing import FakeEngine
 from langchain_hits import QUERY, TEXTS, both_ways, documents, page
@@ -74,8 +75,8 @@ def test_a_threshold_is_inclusive_and_may_be_zero(make, engine):
     kept = make(score_threshold=scores[1], top_n=None).compress_documents(documents(), QUERY)
     assert [document.metadata["relevance_score"] for document in kept] == scores[:2]
     assert make(score_threshold=1.5).compress_documents(documents(), QUERY) == []
-    assert make(score_threshold=0.0, top_n=None)._relevant([hit(0.1), hit(0.0), hit(-0.1)]) == [hit(0.1), hit(0.0)]
-    assert make(score_threshold=None)._relevant([hit(-0.1)]) == [hit(-0.1)]
+    assert relevant([hit(0.1), hit(0.0), hit(-0.1)], 0.0) == [hit(0.1), hit(0.0)]
+    assert relevant([hit(-0.1)], None) == [hit(-0.1)]
 
 
 def test_scores_are_comparable_across_queries_unless_sums_are_chosen(make):

@@ -7,11 +7,10 @@ that cannot be had, and what the tool says of itself.
 
 from __future__ import annotations
 
-from jina_vllm_integrations.adapters.page_results.arguments import search_arguments
 from jina_vllm_integrations.adapters.page_results.records import FoundPage, ImageMode, NamedImage, ShownPage
-from jina_vllm_integrations.adapters.page_results.settings import page_results
 from jina_vllm_integrations.adapters.page_results.showing import PageResults
-from jina_vllm_integrations.adapters.page_results.wording import NOTHING_FOUND, description
+from jina_vllm_integrations.adapters.page_results.tool import PageTool, page_tool
+from jina_vllm_integrations.adapters.page_results.wording import NOTHING_FOUND
 
 __all__ = [
     "NOTHING_FOUND",
@@ -19,8 +18,7 @@ __all__ = [
     "ImageMode",
     "NamedImage",
     "PageResults",
+    "PageTool",
     "ShownPage",
-    "description",
-    "page_results",
-    "search_arguments",
+    "page_tool",
 ]

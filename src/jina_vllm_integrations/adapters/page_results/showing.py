@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jina_vllm_integrations.adapters.page_results.records import ImageMode, ShownPage
 from jina_vllm_integrations.adapters.page_results.wording import INSIDE, NO_URL, reason_line
 from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError
-from jina_vllm_integrations.images.addresses import ImageURL, url_label
+from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, url_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,6 @@ _LONGEST_SOURCE = 200
 _LONGEST_PAGE = 20
 _LONGEST_REFERENCE = 4096  # as of a path; metadata may hold a text of any length
 
-_DATA_URI = re.compile(r"data:", re.IGNORECASE)
 _WEB_URL = re.compile(r"https?://", re.IGNORECASE)
 # Some stores keep a page's image where its text should be, as bare base64: no language has words like that.
 _ENCODED_IMAGE = re.compile(r"data:\S|[a-z0-9+/]{200}", re.IGNORECASE)
@@ -93,7 +92,7 @@ class PageResults:
         reference = self._address(page) if self.image_url is None else self.image_url(page.document)
         if reference is None:
             return ""
-        return INSIDE if _DATA_URI.match(reference) else f"Image: {_bounded(reference)}"
+        return INSIDE if is_data_uri(reference) else f"Image: {_bounded(reference)}"
 
     def _address(self, page: FoundPage) -> str | None:
         image = self._named(page)
@@ -117,7 +116,7 @@ def _heading(rank: int, page: FoundPage) -> str:
 def _bearings(page: FoundPage) -> list[str]:
     """Return where a page is from, and how well it fits, as far as that is known. Metadata may hold anything."""
     found = []
-    if page.source and not _DATA_URI.match(page.source):
+    if page.source and not is_data_uri(page.source):
         found.append(page.source[-_LONGEST_SOURCE:])
     if page.page and len(page.page) <= _LONGEST_PAGE:
         found.append(f"page {page.page}")

@@ -46,7 +46,7 @@ _REASONS: dict[type[Exception], str] = {
 }
 
 
-def description(mode: ImageMode) -> str:
+def general_description(mode: ImageMode) -> str:
     """Return what a tool is for, whatever is in the collection."""
     return _DESCRIPTION.format(image=_IMAGE[mode])
 

@@ -1,12 +1,15 @@
-"""The settings of a tool that searches pages, checked."""
+"""A tool that searches pages, of settings that are checked."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jina_vllm_integrations.adapters.page_images import IMAGE_KEYS, PageImages
+from jina_vllm_integrations.adapters.page_results.arguments import search_arguments
 from jina_vllm_integrations.adapters.page_results.records import ImageMode
 from jina_vllm_integrations.adapters.page_results.showing import PageResults
+from jina_vllm_integrations.adapters.page_results.wording import general_description
 from jina_vllm_integrations.adapters.thumbnails import LEAST_BYTES, Thumbnails
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.foundation.options import check_choice, check_count
@@ -16,12 +19,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from pydantic import BaseModel
+
 _Setting = TypeVar("_Setting")
 
 
-def page_results(
+@dataclass(frozen=True, kw_only=True)
+class PageTool:
+    """A tool that searches pages, in no framework's terms.
+
+    Attributes:
+        description: What a language model is told of it.
+        arguments: What the model may pass.
+        results: Shows what is found.
+    """
+
+    description: str
+    arguments: type[BaseModel]
+    results: PageResults
+
+
+def page_tool(
     retriever: object,
     *,
+    description: str | None,
     image_mode: ImageMode,
     k: int,
     max_k: int,
@@ -33,13 +54,14 @@ def page_results(
     allowed_image_roots: Iterable[str | Path] | None,
     allow_image_urls: bool | None,
     image_limits: ImageLimits | None,
-) -> PageResults:
-    """Return what shows the pages that a retriever finds.
+) -> PageTool:
+    """Return what a tool that searches by a retriever says, takes and shows.
 
     Args:
         retriever: Whose own attributes count, of the last four, where the caller says nothing.
-        image_mode: As the tools document it, like all that follow.
-        k: Checked only, like ``max_k``.
+        description: As the tools document it, like all that follow.
+        image_mode: How images come.
+        k: How many pages, unless the model asks for another number.
         max_k: At least ``k``.
         max_characters: 0 for none.
         thumbnail_side: In pixels.
@@ -61,7 +83,7 @@ def page_results(
     check_count("thumbnail_bytes", thumbnail_bytes, least=LEAST_BYTES)
     if image_url is not None and image_mode not in ("url", "reference"):
         raise OptionError(f"image_url is for image_mode='url' or 'reference', got {image_mode!r}. Choose one of them.")
-    return PageResults(
+    results = PageResults(
         mode=image_mode,
         images=PageImages.of(
             keys=_chosen(image_keys, retriever, "image_keys", IMAGE_KEYS),
@@ -75,6 +97,11 @@ def page_results(
         ),
         image_url=image_url,
         max_characters=max_characters,
+    )
+    return PageTool(
+        description=general_description(image_mode) if description is None else description,
+        arguments=search_arguments(k, max_k),
+        results=results,
     )
 
 

@@ -1,0 +1,68 @@
+"""A query on its way through two stages: a dense vector for the one, token vectors for the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from jina_vllm_integrations.errors import naming
+from jina_vllm_integrations.reranking import LateInteractionReranker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.token_store import TokenStore
+    from jina_vllm_integrations.types import FloatArray, Item, Ranked, TokenVectors
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QueryVectors:
+    """What a query is found and ranked by, from one forward pass.
+
+    Attributes:
+        dense: For the first stage. *Shape:* ``(dimensions,)``, float32, L2-normalised.
+        tokens: For the second.
+        reranker: Ranks by them, with scores that are comparable across queries.
+    """
+
+    dense: FloatArray
+    tokens: TokenVectors
+    reranker: LateInteractionReranker
+
+    @classmethod
+    def of(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+        """Compute a query.
+
+        Args:
+            query: A text or an image.
+            encoder: Who computes.
+            token_store: Has the token vectors of what is ranked; without one they are computed for each query.
+
+        Raises:
+            InputError: The query cannot be embedded. It has no ``index``: the caller passed one query.
+            CheckpointError: The checkpoint has no multi-vector head.
+            EngineError: The engine did not start, was closed or died.
+        """
+        with naming(None):
+            (dense,), (tokens,) = encoder.embed_both([query], role="query")
+        return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
+
+    @classmethod
+    async def aof(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+        """Do as `of`, without blocking the event loop. Cancelling stops the work."""
+        with naming(None):
+            (dense,), (tokens,) = await encoder.aembed_both([query], role="query")
+        return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
+
+    def ranked(self, candidates: Sequence[Item], k: int) -> list[Ranked]:
+        """Rank what was found, and return so many at most, the best first. Errors are those of the reranker."""
+        return self.reranker.rerank(self.tokens, candidates, top_n=k)
+
+    async def aranked(self, candidates: Sequence[Item], k: int) -> list[Ranked]:
+        """Do as `ranked`, without blocking the event loop. Cancelling stops the work."""
+        return await self.reranker.arerank(self.tokens, candidates, top_n=k)
+
+
+def _reranker(encoder: JinaEncoder, token_store: TokenStore | None) -> LateInteractionReranker:
+    return LateInteractionReranker(encoder, token_store, normalize="mean")
