@@ -1,4 +1,4 @@
-.PHONY: demo eval test lint types docs clean environment
+.PHONY: demo eval test test-demo lint types docs clean environment
 PYTHON ?= python3
 
 demo: environment
@@ -8,7 +8,10 @@ eval: environment
 	.venv/bin/python examples/demo_model/evaluate.py
 
 test: environment
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -m "not demo"
+
+test-demo: environment
+	.venv/bin/python -m pytest -m demo
 
 lint: environment
 	.venv/bin/ruff check

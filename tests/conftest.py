@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from pathlib import Path
@@ -25,6 +26,19 @@ from pictures import scans_beside_private, served
 # No test depends on speed, and each run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what computes on the demo's checkpoint, which takes long."""
+    for item in items:
+        if "demo_vllm" in item.fixturenames:
+            item.add_marker("demo")
+
+
+def pytest_collection_finish():
+    """Spare tests that collect garbage what all the imports made: a second each time, and it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

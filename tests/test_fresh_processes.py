@@ -23,6 +23,8 @@ from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations import prepare
 from jina_vllm_integrations.demo import demo_checkpoint, demo_corpus
 
+pytestmark = pytest.mark.demo
+
 TRAINING = Path(__file__).parent.parent / "examples" / "demo_model" / "train.py"
 SECONDS = 300
 SCRIPT = """
