@@ -1,4 +1,4 @@
-"""Which module may import which, and what importing the package costs."""
+"""Which room may import which, and what importing the package costs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,28 +15,31 @@ import jina_vllm_integrations
 
 PACKAGE = "jina_vllm_integrations"
 ROOT = Path(jina_vllm_integrations.__file__).parent
+PAGES = [Path(__file__).parent.parent / name for name in ("README.md", "CONTRIBUTING.md")]
 
-# A module imports from its own layer and those above it.
-LAYERS = (
-    {"errors"},
-    {"foundation", "options", "closable", "progress", "cache", "cores"},
-    {"images"},
-    {"types"},
-    {"model", "model_files", "projectors", "checkpoints", "fingerprints", "prompts", "spans", "pooling"},
-    {"scoring", "quantization", "compression", "pages", "vllm_plugin"},
-    {"preparation", "random_checkpoint"},
-    {"encoding", "in_flight", "content", "requests", "encoder"},
-    {"engines", "rendering"},
-    {"token_store"},
-    {"reranking", "heatmaps", "qdrant", "benchmarking"},
-    {
-        *("adapters", "lazy_encoder", "copying", "image_access", "adapter_batches", "page_images", "thumbnails"),
-        *("threaded", "dense_cache", "dense_records", "document_vectors", "page_results"),
-    },
-    {"langchain", "llama_index"},
-    {"demo", "testing"},
-    {"cli", "doctor", "installation", "sources", "vector_files"},
+# The rooms of the house, each line a floor. A room imports from itself and from lines above its own. The README and
+# CONTRIBUTING.md draw the same list.
+FLOORS = (
+    ("errors",),
+    ("foundation",),
+    ("images",),
+    ("types",),
+    ("model",),
+    ("scoring",),
+    ("pages",),
+    ("vllm_plugin",),
+    ("preparation",),
+    ("encoding",),
+    ("engines",),
+    ("token_store",),
+    ("reranking",),
+    ("heatmaps", "qdrant", "benchmarking"),
+    ("adapters",),
+    ("langchain", "llama_index"),
+    ("demo", "testing"),
+    ("cli",),
 )
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FRAMEWORK_OF = {"langchain": "langchain_core", "llama_index": "llama_index"}
 HEAVY = {
     *("vllm", "torch", "torchvision", "transformers", "langchain_core", "llama_index"),
@@ -43,54 +47,82 @@ HEAVY = {
 }
 
 
-def modules():
-    """Yield each module's room, the file or folder right below the package, and its path."""
-    for path in sorted(ROOT.rglob("*.py")):
-        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        if room != "__init__" and "vllm_plugin" not in path.parts[-2:-1]:
-            yield room, path
+def name_of(path):
+    """Return a file's name as a module."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(path, *, only_at_import):
-    """Yield the modules that a file imports, those for type checkers left out."""
+def room_of(module):
+    """Return the file or folder right below the package that a module of it is in."""
+    return module.split(".")[1]
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+IN_ROOMS = [name for name in MODULES if name != PACKAGE]
+
+
+def imports_of(path, *, only_at_import=False):
+    """Yield the modules that a file imports, those that only type checkers see among them unless told otherwise."""
 
     def visit(node):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if only_at_import and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
         if only_at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             return
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
-            yield from (f"{PACKAGE}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else node.module for name in inner)
         for child in ast.iter_child_nodes(node):
             yield from visit(child)
 
-    yield from visit(ast.parse(path.read_text()))
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")))
 
 
-def layer_of(room):
-    """Return the number of a room's layer."""
-    (layer,) = (number for number, rooms in enumerate(LAYERS) if room in rooms)
-    return layer
+def own_imports(module):
+    """Return the modules of this package that one imports. The package itself is asked for its version only."""
+    return {name for name in imports_of(MODULES[module]) if name.startswith(f"{PACKAGE}.")}
 
 
-@pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))
-def test_imports_run_one_way(room, path):
-    """No module imports from a layer below its own."""
-    for name in imports_of(path, only_at_import=False):
-        if name.startswith(f"{PACKAGE}."):
-            imported = name.split(".")[1]
-            assert imported == "__version__" or layer_of(imported) <= layer_of(room), f"{path.name} imports {name}"
+@pytest.mark.parametrize("module", IN_ROOMS)
+def test_imports_run_one_way(module):
+    """No module imports from a floor below its own, nor from another room of its own floor."""
+    own = room_of(module)
+    for name in own_imports(module):
+        room = room_of(name)
+        assert room == own or FLOOR_OF[room] < FLOOR_OF[own], f"{module} imports {name}"
 
 
-@pytest.mark.parametrize(("room", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))
-def test_no_module_imports_an_engine_or_a_framework_when_it_is_imported(room, path):
-    """Heavy and optional packages are imported where they are used."""
-    heavy = HEAVY - {"numpy", "PIL", "numba"} - {FRAMEWORK_OF.get(room)}
-    assert not heavy & {name.split(".")[0] for name in imports_of(path, only_at_import=True)}
+def test_files_import_in_no_circle():
+    """Not for type checkers either: who reads one file of a circle has to read them all."""
+    arrows = {module: own_imports(module) - {module} for module in IN_ROOMS}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of files: {' <- '.join(error.args[1])}")
+
+
+def test_every_room_is_on_a_floor():
+    """The list is the house, not a part of it."""
+    assert {room_of(name) for name in IN_ROOMS} == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_picture_of_the_house_is_the_real_one(page):
+    """Whoever reads the README or CONTRIBUTING.md sees the floors that the tests hold the code to."""
+    text = page.read_text(encoding="utf-8")
+    (picture,) = (block for block in text.split("```")[1::2] if block.startswith("text\nerrors"))
+    names = [line.split("  ")[0].split() for line in picture.splitlines()[1:] if line]
+    assert tuple(tuple(name.removesuffix("/") for name in floor) for floor in names) == FLOORS
+
+
+@pytest.mark.parametrize("module", [name for name in IN_ROOMS if room_of(name) != "vllm_plugin"])
+def test_no_module_imports_an_engine_or_a_framework_when_it_is_imported(module):
+    """Heavy and optional packages are imported where they are used. The plugin runs inside vLLM, which is there."""
+    heavy = HEAVY - {"numpy", "PIL", "numba"} - {FRAMEWORK_OF.get(room_of(module))}
+    assert not heavy & {name.split(".")[0] for name in imports_of(MODULES[module], only_at_import=True)}
 
 
 @pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.demo", f"{PACKAGE}.langchain", f"{PACKAGE}.llama_index"])

@@ -318,3 +318,40 @@ def test_logging_is_as_it_was(folder, fake):
     before = list(logging.getLogger("jina_vllm_integrations").handlers)
     main(["embed", "in", *CHOSEN, "-o", "out.npy"])
     assert logging.getLogger("jina_vllm_integrations").handlers == before
+
+
+def test_bad_items_are_skipped_where_that_was_chosen(folder, fake, capsys, caplog):
+    """Each is named by its file, the good ones keep their order, and the result says how many."""
+    (folder / "in" / "a.png").write_bytes(b"no picture")
+    (folder / "in" / "d.txt").write_bytes("Straße".encode("latin-1"))
+    (folder / "in" / "e.txt").write_text("  ")
+    arguments = ["embed", "in", "--model", "some", "--task", "retrieval", "--role", "document", "-o", "out.jsonl"]
+    assert main([*arguments, "--on-error", "skip"]) == 0
+    assert capsys.readouterr().out == "4 vectors of 64 dimensions in out.jsonl; 3 skipped\n"
+    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["name"] for row in rows] == ["in/b.txt", "in/c.png", "in/deeper/a.jpg", "in/deeper/z.md"]
+    expected = JinaEncoder(FakeEngine(), task="retrieval").embed(["Guten Tag\n\nおはよう\n"], role="document")
+    np.testing.assert_allclose(rows[0]["vector"], expected[0], **SAME)
+    messages = [record.message for record in caplog.records]
+    named = [message.split(":")[0] for message in messages]
+    assert named == [f"skipped 'in/{name}'" for name in ("a.png", "d.txt", "e.txt")]
+    assert main([*arguments, "--overwrite"]) == 2
+    assert "'in/a.png': an image" in capsys.readouterr().err
+
+
+def test_lines_of_a_file_that_is_not_utf_8_are_skipped_with_it(folder, fake, capsys):
+    """From the first line that is not; the other files are embedded."""
+    (folder / "in" / "d.txt").write_bytes(b"Good\n" * 10_000 + "Straße".encode("latin-1"))
+    arguments = ["embed", "in", "--lines", "--model", "some", "--task", "code", "--role", "query", "-o", "out.npy"]
+    assert main([*arguments, "--on-error", "skip"]) == 0
+    assert "1 skipped" in capsys.readouterr().out
+
+
+def test_nothing_good_at_all(folder, fake, capsys):
+    """Is an error, before vLLM starts."""
+    (folder / "bad").mkdir()
+    (folder / "bad" / "a.txt").write_text(" ")
+    arguments = ["embed", "bad", "--model", "some", "--task", "code", "--role", "query", "-o", "out.npy"]
+    assert main([*arguments, "--on-error", "skip"]) == 2
+    assert "one item at least must be good, and none of 1 is; the last: 'bad/a.txt'" in capsys.readouterr().err
+    assert not (folder / "out.npy").exists()

@@ -104,8 +104,8 @@ def make(embedding, engine, token_store, scans, tmp_path):
 def call(request):
     """Return what calls a method, or its asynchronous twin in an event loop of its own."""
     if request.param == "sync":
-        return lambda owner, method, *given: getattr(owner, method)(*given)
-    return lambda owner, method, *given: asyncio.run(getattr(owner, f"a{method}")(*given))
+        return lambda owner, method, *given, **options: getattr(owner, method)(*given, **options)
+    return lambda owner, method, *given, **options: asyncio.run(getattr(owner, f"a{method}")(*given, **options))
 
 
 def nodes(texts=TEXTS):
@@ -389,3 +389,21 @@ def test_scores_are_json(make):
     (found, *_) = retriever.retrieve(QUERY)
     assert isinstance(found, NodeWithScore)
     assert float(found.model_dump(mode="json")["score"]) == found.score
+
+
+@pytest.mark.parametrize("store", [simple, chroma, QdrantIndex], ids=lambda store: store.__name__)
+def test_bad_nodes_are_skipped_by_their_ids(make, store, scans, call, caplog):
+    """Whatever is wrong with them; the others are found, and what comes back says who is missing and why."""
+    nodes = [
+        TextNode(text="a page", metadata={"image_uri": str(scans / "red.png")}),
+        TextNode(text="a page", metadata={"image_uri": str(scans / "missing.png")}),
+        TextNode(text=" "),
+        TextNode(text="a page", metadata={"image_uri": "/etc/passwd"}),
+        TextNode(text="the red circle is here"),
+    ]
+    retriever = make(store)
+    skipped = call(retriever, "insert_nodes", nodes, on_error="skip")
+    assert [(each.index, each.name) for each in skipped] == [(at, nodes[at].node_id) for at in (1, 2, 3)]
+    assert all(f"skipped {each.name}: " in caplog.text for each in skipped)
+    assert {found.node.node_id for found in call(retriever, "retrieve", QUERY)} == {nodes[0].node_id, nodes[4].node_id}
+    assert call(retriever, "insert_nodes", nodes[:1]) == []

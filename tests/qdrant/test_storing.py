@@ -221,3 +221,38 @@ def test_deleting(index):
     assert index.count() == 4
     with pytest.raises(InputError, match=r"got one, .* Write \[id\]"):
         index.delete(ids[0])
+
+
+def test_bad_items_are_skipped_by_their_ids(index, caplog):
+    """What is bad about the item, its payload, its id or its vectors; the others are stored under their own."""
+    items = [TEXTS[0], "  ", Path("missing.png"), TEXTS[1], TEXTS[2], TEXTS[3], InputError("page 7 is damaged.")]
+    payloads = [{"n": 0}, {"n": 1}, {"n": 2}, "no mapping", {"n": 4}, {"n": 5}, {"n": 6}]
+    ids = ["a", "blank", "gone", "odd", "b", "", "unread"]
+    kept = index.upsert(iter(items), payloads=iter(payloads), ids=iter(ids), on_error="skip")
+    assert [(each.index, each.name) for each in kept.skipped] == [
+        (1, "blank"),
+        (2, "gone"),
+        (3, "odd"),
+        (5, "item 5"),
+        (6, "unread"),
+    ]
+    assert [payload["n"] for payload in index.payloads(kept)] == [0, 4]
+    assert sorted(payload["n"] for payload, _ in stored(index).values()) == [0, 4]
+    assert caplog.text.count("skipped ") == len(kept.skipped)
+    assert "skipped gone: an image path must name a file; 'missing.png'" in caplog.text
+
+    async def arriving():
+        for item in items:
+            yield item
+
+    again = asyncio.run(index.aupsert(arriving(), payloads=payloads, ids=ids, on_error="skip"))
+    assert again == kept
+    assert [each.index for each in again.skipped] == [each.index for each in kept.skipped]
+
+
+def test_skipping_is_no_excuse_for_too_few_ids(index):
+    """They would belong to other items, so nobody is skipped for it."""
+    with pytest.raises(InputError, match="there must be one id an item, and this one has none"):
+        index.upsert(iter(["a", "b"]), ids=iter(["a"]), on_error="skip")
+    with pytest.raises(InputError, match="item 1: a text must have content"):
+        index.upsert(["a", " "])

@@ -10,6 +10,7 @@ from jina_vllm_integrations import (
     ImageInput,
     InputError,
     JinaEncoder,
+    OptionError,
     TokenStore,
 )
 from jina_vllm_integrations.testing import FakeEngine
@@ -100,3 +101,29 @@ def test_warming_with_vllm(tmp_path, vllm_engine):
             np.testing.assert_array_equal(found.token_ids, tokens.token_ids)
             np.testing.assert_array_equal(found.image_mask, tokens.image_mask)
             assert found.grid == tokens.grid
+
+
+def test_warming_skips_bad_items_and_says_so(store, encoder, monkeypatch, caplog):
+    """Repetitions of a bad one as well; every item is counted, and the next run finds the good ones stored."""
+    spoilt = "the spoilt one"
+    cut = encoded(Image.effect_noise((90, 60), 50).convert("RGB"), "PNG")[:-900]
+    encoder.engine.spoilt = spoilt
+    items = ["a", "  ", spoilt, "b", spoilt, ImageInput("missing.png"), "a", cut, *(f"text {n}" for n in range(40))]
+    warmed = store.warm(encoder, iter(items), on_error="skip")
+    assert [each.index for each in warmed.skipped] == [1, 2, 4, 5, 7]
+    assert [each.error.index for each in warmed.skipped] == [1, 2, 4, 5, 7]
+    assert (warmed.n_encoded, warmed.n_stored) == (42, 1)
+    assert [record.message[: len("skipped item 1")] for record in caplog.records] == [
+        f"skipped {each.name}" for each in sorted(warmed.skipped, key=lambda each: caplog.text.index(each.name))
+    ]
+    good = [item for index, item in enumerate(items) if index not in {1, 2, 4, 5, 7}]
+    assert None not in store.get_many(keys_of(store, encoder, good))
+    again = store.warm(encoder, items, on_error="skip")
+    assert (again.n_encoded, again.n_stored, len(again.skipped)) == (0, 43, 5)
+
+
+def test_warming_takes_one_of_two_choices(store, encoder):
+    """Before anything is read."""
+    with pytest.raises(OptionError, match="on_error must be one of 'raise', 'skip', got 'ignore'"):
+        store.warm(encoder, iter(["a"]), on_error="ignore")
+    assert len(store) == 0

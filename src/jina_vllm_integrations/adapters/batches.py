@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from jina_vllm_integrations.encoding.requests import check_plural
-from jina_vllm_integrations.errors import ItemTypeError, naming
+from jina_vllm_integrations.errors import InputError, ItemTypeError, naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +35,17 @@ def items_of(inputs: Iterable[Any], item_of: Callable[[Any], _Item]) -> list[_It
     for index, given in enumerate(inputs):
         with naming(index):
             items.append(item_of(given))
+    return items
+
+
+def items_or_errors(inputs: Iterable[Any], item_of: Callable[[Any], _Item]) -> list[_Item | InputError]:
+    """Return what is made of each input, in order; where nothing can be made of one, why."""
+    items: list[_Item | InputError] = []
+    for given in inputs:
+        try:
+            items.append(item_of(given))
+        except InputError as error:
+            items.append(error)
     return items
 
 

@@ -65,8 +65,8 @@ class DocumentVectors:
             lots: Positions in them, in order and without gaps.
 
         Returns:
-            The positions of each lot's good documents with their dense vectors. *Shape:* ``(len(positions),
-            dimensions)``, float32.
+            The positions of each lot's good documents with their dense vectors; a lot without any is passed over.
+            *Shape:* ``(len(positions), dimensions)``, float32.
 
         Raises:
             InputError: An item cannot be embedded, and was not to be skipped; ``index`` names it. Lots before it are
@@ -86,7 +86,9 @@ class DocumentVectors:
         with closing(self._encoder.answers(requests)) as results:
             for lot in lots:
                 computed = list(islice(results, len(lot)))
-                yield self._kept(lot, [under_way.popleft() for _ in lot], computed)
+                positions, dense = self._kept(lot, [under_way.popleft() for _ in lot], computed)
+                if positions:
+                    yield positions, dense
 
     async def acompute(
         self, items: Sequence[Item | InputError], lots: Iterable[range]
@@ -96,7 +98,9 @@ class DocumentVectors:
         for lot in lots:
             pinned = await asyncio.to_thread(list, each_pinned(requests[lot.start : lot.stop]))
             computed = await self._encoder.aanswers(pinned)
-            yield await asyncio.to_thread(self._kept, lot, pinned, computed)
+            positions, dense = await asyncio.to_thread(self._kept, lot, pinned, computed)
+            if positions:
+                yield positions, dense
 
     def _requests(self, items: Sequence[Item | InputError]) -> list[Request | InputError]:
         output: Output = "dense" if self._store is None else "both"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from jina_vllm_integrations.foundation.options import check_choice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jina_vllm_integrations.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,18 @@ class Skipped:
     index: int
     name: str
     error: InputError
+
+
+class KeptIds(list[str]):
+    """The ids of items that were kept, in the items' order.
+
+    Attributes:
+        skipped: The items that were left out, because that was chosen: they have no id here.
+    """
+
+    def __init__(self, ids: Iterable[str] = (), *, skipped: list[Skipped]) -> None:
+        super().__init__(ids)
+        self.skipped = skipped
 
 
 class Skipping:

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.foundation.skipping import KeptIds, OnError, Skipped
 from jina_vllm_integrations.langchain.incoming import identified, ids_of, image_documents
 from jina_vllm_integrations.langchain.searches import PageIndex
 
@@ -24,7 +25,9 @@ class PageDocuments(ImageAccess, DocumentIndex):
 
     _pages: PageIndex = PrivateAttr()
 
-    def add_documents(self, documents: Iterable[Document], *, ids: Sequence[str] | None = None) -> list[str]:
+    def add_documents(
+        self, documents: Iterable[Document], *, ids: Sequence[str] | None = None, on_error: OnError = "raise"
+    ) -> KeptIds:
         """Compute and keep documents: by the image that metadata names, or else by the text.
 
         All are checked before the first is computed. What was kept before another error stays.
@@ -33,9 +36,11 @@ class PageDocuments(ImageAccess, DocumentIndex):
             documents: Texts and page images. They stay as they are.
             ids: One a document, in place of its own; a document without either gets a UUID. A document takes the place
                 of another with its id, if the vector store has it so.
+            on_error: A bad document raises; or ``"skip"`` to log it by its id as a warning, and list it in the
+                ``skipped`` of what is returned.
 
         Returns:
-            The ids, in order.
+            The ids of the documents that were kept, in order.
 
         Raises:
             InputError: A document cannot be embedded, or its image must not be read; ``index`` is its position.
@@ -43,14 +48,14 @@ class PageDocuments(ImageAccess, DocumentIndex):
             JinaVLLMError: What else ``invoke`` raises.
         """
         coming = identified(documents, ids)
-        self._pages.add(coming)
-        return ids_of(coming)
+        return _kept(coming, self._pages.add(coming, on_error))
 
-    async def aadd_documents(self, documents: Iterable[Document], *, ids: Sequence[str] | None = None) -> list[str]:
+    async def aadd_documents(
+        self, documents: Iterable[Document], *, ids: Sequence[str] | None = None, on_error: OnError = "raise"
+    ) -> KeptIds:
         """Do as `add_documents`, without blocking the event loop. Cancelling stops the work."""
         coming = identified(documents, ids)
-        await self._pages.aadd(coming)
-        return ids_of(coming)
+        return _kept(coming, await self._pages.aadd(coming, on_error))
 
     def add_images(
         self,
@@ -58,16 +63,19 @@ class PageDocuments(ImageAccess, DocumentIndex):
         *,
         metadatas: Sequence[Mapping[str, Any]] | None = None,
         ids: Sequence[str] | None = None,
-    ) -> list[str]:
+        on_error: OnError = "raise",
+    ) -> KeptIds:
         """Compute and keep images as documents that name them in their metadata, with the file's name as text.
 
         Args:
             images: Paths inside ``allowed_image_roots``, data URIs, or URLs if those are allowed. Later, too, an image
                 is read from there.
             metadatas: What else to keep of each.
-            ids: As for `add_documents`, like what is returned and raised.
+            ids: As for `add_documents`, like the following, and like what is returned and raised.
+            on_error: What to do about a bad image.
         """
-        return self.add_documents(image_documents(images, metadatas, key=self.image_keys[0]), ids=ids)
+        documents = image_documents(images, metadatas, key=self.image_keys[0])
+        return self.add_documents(documents, ids=ids, on_error=on_error)
 
     async def aadd_images(
         self,
@@ -75,9 +83,11 @@ class PageDocuments(ImageAccess, DocumentIndex):
         *,
         metadatas: Sequence[Mapping[str, Any]] | None = None,
         ids: Sequence[str] | None = None,
-    ) -> list[str]:
+        on_error: OnError = "raise",
+    ) -> KeptIds:
         """Do as `add_images`, without blocking the event loop. Cancelling stops the work."""
-        return await self.aadd_documents(image_documents(images, metadatas, key=self.image_keys[0]), ids=ids)
+        documents = image_documents(images, metadatas, key=self.image_keys[0])
+        return await self.aadd_documents(documents, ids=ids, on_error=on_error)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents that are there, in any order."""
@@ -120,6 +130,12 @@ class PageDocuments(ImageAccess, DocumentIndex):
     async def aget(self, ids: Sequence[str], /, **_options: Any) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
         return await self.aget_by_ids(ids)
+
+
+def _kept(documents: Sequence[Document], skipped: list[Skipped]) -> KeptIds:
+    left_out = {each.index for each in skipped}
+    good = (document for position, document in enumerate(documents) if position not in left_out)
+    return KeptIds(ids_of(good), skipped=skipped)
 
 
 def _given(ids: Sequence[str] | None) -> Sequence[str]:

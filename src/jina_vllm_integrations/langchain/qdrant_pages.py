@@ -9,13 +9,14 @@ from langchain_core.documents import Document
 
 from jina_vllm_integrations.errors import StoreFormatError
 from jina_vllm_integrations.langchain.incoming import ids_of
-from jina_vllm_integrations.langchain.rankables import items
+from jina_vllm_integrations.langchain.rankables import coming_items
 from jina_vllm_integrations.langchain.searches import Scored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jina_vllm_integrations.adapters.page_images import PageImages
+    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
@@ -47,14 +48,15 @@ class QdrantPages:
         """Do as `search`, without blocking the event loop."""
         return [_scored(hit) for hit in await self._index.asearch(query, **_options(search))]
 
-    def add(self, documents: Sequence[Document]) -> None:
-        """Compute and keep documents."""
-        self._index.upsert(items(documents, self._images), payloads=map(_payload, documents), ids=ids_of(documents))
+    def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
+        """Compute and keep documents, and return those that were skipped."""
+        given = coming_items(documents, self._images, on_error)
+        return self._index.upsert(given, **_beside(documents, on_error)).skipped
 
-    async def aadd(self, documents: Sequence[Document]) -> None:
+    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
         """Do as `add`, without blocking the event loop."""
-        found = await asyncio.to_thread(items, documents, self._images)
-        await self._index.aupsert(found, payloads=map(_payload, documents), ids=ids_of(documents))
+        given = await asyncio.to_thread(coming_items, documents, self._images, on_error)
+        return (await self._index.aupsert(given, **_beside(documents, on_error))).skipped
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
@@ -83,6 +85,10 @@ def _options(search: Search) -> dict[str, Any]:
         "query_filter": search.filter,
         "normalize": "mean",
     }
+
+
+def _beside(documents: Sequence[Document], on_error: OnError) -> dict[str, Any]:
+    return {"payloads": map(_payload, documents), "ids": ids_of(documents), "on_error": on_error}
 
 
 def _payload(document: Document) -> dict[str, Any]:

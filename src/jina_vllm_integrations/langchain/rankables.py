@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.adapters.batches import items_of
-from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
+from jina_vllm_integrations.adapters.batches import items_of, items_or_errors
+from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError
 from jina_vllm_integrations.types import Item, TextInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jina_vllm_integrations.adapters.page_images import PageImages
+    from jina_vllm_integrations.foundation.skipping import OnError
 
 Rankable: TypeAlias = str | Document | Mapping[str, Any]
 """A text; a document; or a dict with its text under ``"text"`` or ``"page_content"`` and its image under the reranker's
@@ -48,6 +51,16 @@ def items(rankables: Iterable[Rankable], images: PageImages) -> list[Item]:
         InputError: One has neither, or its image must not be read; ``index`` is its position.
     """
     return items_of(rankables, lambda rankable: _item(rankable, images))
+
+
+def coming_items(documents: Iterable[Document], images: PageImages, on_error: OnError) -> Sequence[Item | InputError]:
+    """Return what each document on its way into an index is embedded by. Looks at the file system.
+
+    Raises:
+        InputError: As `items`, unless bad ones are to be skipped: then it stands in the place of one.
+    """
+    made = items_or_errors if on_error == "skip" else items_of
+    return made(documents, lambda document: _item(document, images))
 
 
 def with_score(document: Document, score: float) -> Document:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
+    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.types import Item
 
 
@@ -52,10 +53,10 @@ class PageIndex(Protocol):
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
 
-    def add(self, documents: Sequence[Document]) -> None:
-        """Compute and keep documents."""
+    def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
+        """Compute and keep documents, and return those that were skipped."""
 
-    async def aadd(self, documents: Sequence[Document]) -> None:
+    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
         """Do as `add`, without blocking the event loop."""
 
     def get(self, ids: Sequence[str]) -> list[Document]:

@@ -12,7 +12,8 @@ from jina_vllm_integrations.adapters.document_vectors import LOT, DocumentVector
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming, noting
 from jina_vllm_integrations.langchain.handover import handed_over
-from jina_vllm_integrations.langchain.rankables import items
+from jina_vllm_integrations.langchain.incoming import ids_of
+from jina_vllm_integrations.langchain.rankables import coming_items, items
 from jina_vllm_integrations.langchain.searches import Scored
 from jina_vllm_integrations.types import TextInput
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.adapters.page_images import PageImages
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
@@ -72,24 +75,26 @@ class TwoStages:
             candidates = await asyncio.to_thread(items, found, self._images)
             return _scored(found, await vectors.aranked(candidates, search.k))
 
-    def add(self, documents: Sequence[Document]) -> None:
-        """Compute and keep documents, lot after lot."""
-        given = items(documents, self._images)
-        vectors = DocumentVectors(self._embeddings.encoder(), self._token_store)
+    def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
+        """Compute and keep documents, lot after lot, and return those that were skipped."""
+        given = coming_items(documents, self._images, on_error)
+        vectors = self._vectors(self._embeddings.encoder(), documents, on_error)
         for positions, dense in vectors.compute(given, _lots(documents)):
             coming = [documents[position] for position in positions]
             with self._handed_over(coming, dense):
                 self._store.add_documents(coming)
+        return vectors.skipped
 
-    async def aadd(self, documents: Sequence[Document]) -> None:
+    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
         """Do as `add`, without blocking the event loop."""
-        given = await asyncio.to_thread(items, documents, self._images)
-        vectors = DocumentVectors(await asyncio.to_thread(self._embeddings.encoder), self._token_store)
+        given = await asyncio.to_thread(coming_items, documents, self._images, on_error)
+        vectors = self._vectors(await asyncio.to_thread(self._embeddings.encoder), documents, on_error)
         async with aclosing(vectors.acompute(given, _lots(documents))) as computed:
             async for positions, dense in computed:
                 coming = [documents[position] for position in positions]
                 with self._handed_over(coming, dense):
                     await self._store.aadd_documents(coming)
+        return vectors.skipped
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
@@ -108,6 +113,9 @@ class TwoStages:
     async def adelete(self, ids: Sequence[str]) -> None:
         """Do as `delete`, without blocking the event loop."""
         await self._store.adelete(list(ids))
+
+    def _vectors(self, encoder: JinaEncoder, documents: Sequence[Document], on_error: OnError) -> DocumentVectors:
+        return DocumentVectors(encoder, self._token_store, on_error=on_error, names=ids_of(documents))
 
     @property
     def _takes_vectors(self) -> bool:

@@ -9,7 +9,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
 from jina_vllm_integrations.errors import StoreFormatError
-from jina_vllm_integrations.llama_index.rankables import items, query_item
+from jina_vllm_integrations.llama_index.rankables import coming_items, query_item
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
     from jina_vllm_integrations.adapters.page_images import PageImages
+    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.llama_index.searches import Search
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
-    from jina_vllm_integrations.types import Item
 
 
 _NODE = "_node_content"  # where `node_to_metadata_dict` has it
@@ -48,14 +48,15 @@ class QdrantNodes:
         """Do as `search`, without blocking the event loop."""
         return [_scored(hit) for hit in await self._index.asearch(query_item(search.query), **_options(search))]
 
-    def insert(self, nodes: Sequence[BaseNode]) -> None:
-        """Compute and keep nodes."""
-        self._index.upsert(self._items(nodes), payloads=map(node_to_metadata_dict, nodes), ids=_ids(nodes))
+    def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
+        """Compute and keep nodes, and return those that were skipped."""
+        given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
+        return self._index.upsert(given, **_beside(nodes, on_error)).skipped
 
-    async def ainsert(self, nodes: Sequence[BaseNode]) -> None:
+    async def ainsert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Do as `insert`, without blocking the event loop."""
-        given = await asyncio.to_thread(self._items, nodes)
-        await self._index.aupsert(given, payloads=map(node_to_metadata_dict, nodes), ids=_ids(nodes))
+        given = await asyncio.to_thread(coming_items, nodes, self._images, MetadataMode.EMBED, on_error)
+        return (await self._index.aupsert(given, **_beside(nodes, on_error))).skipped
 
     def delete(self, node_ids: Sequence[str]) -> None:
         """Delete nodes."""
@@ -65,9 +66,9 @@ class QdrantNodes:
         """Do as `delete`, without blocking the event loop."""
         await asyncio.to_thread(self.delete, node_ids)
 
-    def _items(self, nodes: Sequence[BaseNode]) -> list[Item]:
-        """Return what nodes are embedded by. Looks at the file system."""
-        return items([NodeWithScore(node=node) for node in nodes], self._images, MetadataMode.EMBED)
+
+def _beside(nodes: Sequence[BaseNode], on_error: OnError) -> dict[str, Any]:
+    return {"payloads": map(node_to_metadata_dict, nodes), "ids": _ids(nodes), "on_error": on_error}
 
 
 def _options(search: Search) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
-from jina_vllm_integrations.adapters.batches import items_of
+from jina_vllm_integrations.adapters.batches import items_of, items_or_errors
 from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError, noting
 from jina_vllm_integrations.llama_index.node_images import allowed_image
 from jina_vllm_integrations.types import ImageInput, TextInput
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode, QueryBundle
 
     from jina_vllm_integrations.adapters.page_images import PageImages
+    from jina_vllm_integrations.foundation.skipping import OnError
     from jina_vllm_integrations.types import Item
 
 RETRIEVAL_SCORE = "retrieval_score"
@@ -58,6 +59,18 @@ def items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode
         InputError: One has neither, or its image must not be read; ``index`` is its position.
     """
     return items_of(nodes, lambda each: _item(each.node, images, mode))
+
+
+def coming_items(
+    nodes: Iterable[BaseNode], images: PageImages, mode: MetadataMode, on_error: OnError
+) -> Sequence[Item | InputError]:
+    """Return what each node on its way into an index is embedded by. Looks at the file system.
+
+    Raises:
+        InputError: As `items`, unless bad ones are to be skipped: then it stands in the place of one.
+    """
+    made = items_or_errors if on_error == "skip" else items_of
+    return made(nodes, lambda node: _item(node, images, mode))
 
 
 def with_score(each: NodeWithScore, score: float, *, keep_retrieval_score: bool) -> NodeWithScore:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llama_index.core.indices import VectorStoreIndex
     from llama_index.core.schema import NodeWithScore, QueryBundle
 
+    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.llama_index.searches import NodeIndex
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.token_store import TokenStore
@@ -108,13 +109,17 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
             images=images,
         )
 
-    def insert_nodes(self, nodes: Iterable[BaseNode]) -> None:
+    def insert_nodes(self, nodes: Iterable[BaseNode], *, on_error: OnError = "raise") -> list[Skipped]:
         """Compute and keep nodes: by the image that a node holds or its metadata names, or else by the text.
 
         All are checked before the first is computed. What was kept before another error stays.
 
         Args:
             nodes: Texts and page images. They stay as they are.
+            on_error: A bad node raises; or ``"skip"`` to log it by its id as a warning, and return it.
+
+        Returns:
+            The nodes that were skipped, if that was chosen.
 
         Raises:
             InputError: A node cannot be embedded, or its image must not be read; ``index`` is its position.
@@ -123,11 +128,11 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
             EngineError: The engine did not start, was closed or died.
             StoreError: The token store or Qdrant's collection cannot be written.
         """
-        self._nodes.insert(_nodes(nodes))
+        return self._nodes.insert(_nodes(nodes), on_error)
 
-    async def ainsert_nodes(self, nodes: Iterable[BaseNode]) -> None:
+    async def ainsert_nodes(self, nodes: Iterable[BaseNode], *, on_error: OnError = "raise") -> list[Skipped]:
         """Do as `insert_nodes`, without blocking the event loop. Cancelling stops the work."""
-        await self._nodes.ainsert(_nodes(nodes))
+        return await self._nodes.ainsert(_nodes(nodes), on_error)
 
     def delete_nodes(self, node_ids: Sequence[str]) -> None:
         """Delete nodes by their ids."""

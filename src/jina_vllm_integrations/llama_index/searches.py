@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
+    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
+
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
@@ -37,10 +39,10 @@ class NodeIndex(Protocol):
     async def asearch(self, search: Search) -> list[NodeWithScore]:
         """Do as `search`, without blocking the event loop."""
 
-    def insert(self, nodes: Sequence[BaseNode]) -> None:
-        """Compute and keep nodes."""
+    def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
+        """Compute and keep nodes, and return those that were skipped."""
 
-    async def ainsert(self, nodes: Sequence[BaseNode]) -> None:
+    async def ainsert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Do as `insert`, without blocking the event loop."""
 
     def delete(self, node_ids: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
-from jina_vllm_integrations.llama_index.rankables import items, noting_ids, query_item, with_score
+from jina_vllm_integrations.llama_index.rankables import coming_items, items, noting_ids, query_item, with_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
     from jina_vllm_integrations.adapters.page_images import PageImages
+    from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
     from jina_vllm_integrations.llama_index.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
@@ -72,22 +74,24 @@ class TwoStages:
             candidates = await asyncio.to_thread(self._items, found)
             return _ranked(found, await vectors.aranked(candidates, search.k))
 
-    def insert(self, nodes: Sequence[BaseNode]) -> None:
-        """Compute and keep nodes, lot after lot."""
+    def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
+        """Compute and keep nodes, lot after lot, and return those that were skipped."""
         index = self._index()
-        given = self._items([NodeWithScore(node=node) for node in nodes])
-        vectors = DocumentVectors(self._embedding.encoder(), self._token_store)
+        given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
+        vectors = self._vectors(self._embedding.encoder(), nodes, on_error)
         for positions, dense in vectors.compute(given, lots_of(len(nodes))):
             index.insert_nodes(_embedded([nodes[position] for position in positions], dense))
+        return vectors.skipped
 
-    async def ainsert(self, nodes: Sequence[BaseNode]) -> None:
+    async def ainsert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Do as `insert`, without blocking the event loop."""
         index = self._index()
-        given = await asyncio.to_thread(self._items, [NodeWithScore(node=node) for node in nodes])
-        vectors = DocumentVectors(await asyncio.to_thread(self._embedding.encoder), self._token_store)
+        given = await asyncio.to_thread(coming_items, nodes, self._images, MetadataMode.EMBED, on_error)
+        vectors = self._vectors(await asyncio.to_thread(self._embedding.encoder), nodes, on_error)
         async with aclosing(vectors.acompute(given, lots_of(len(nodes)))) as computed:
             async for positions, dense in computed:
                 await index.ainsert_nodes(_embedded([nodes[position] for position in positions], dense))
+        return vectors.skipped
 
     def delete(self, node_ids: Sequence[str]) -> None:
         """Delete nodes. Token vectors stay: other nodes may have the same content."""
@@ -96,6 +100,9 @@ class TwoStages:
     async def adelete(self, node_ids: Sequence[str]) -> None:
         """Do as `delete`, without blocking the event loop."""
         await self._index().adelete_nodes(list(node_ids), delete_from_docstore=True)
+
+    def _vectors(self, encoder: JinaEncoder, nodes: Sequence[BaseNode], on_error: OnError) -> DocumentVectors:
+        return DocumentVectors(encoder, self._token_store, on_error=on_error, names=[node.node_id for node in nodes])
 
     def _index(self) -> VectorStoreIndex:
         if isinstance(self._first, VectorStoreIndex):

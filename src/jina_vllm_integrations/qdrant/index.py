@@ -7,14 +7,14 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.errors import CheckpointError, naming
+from jina_vllm_integrations.errors import CheckpointError, InputError, naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
 from jina_vllm_integrations.qdrant.ids import check_ids, point_id
-from jina_vllm_integrations.qdrant.points import PointStream, StoredIds, floats_of
+from jina_vllm_integrations.qdrant.points import PointStream, floats_of
 from jina_vllm_integrations.scoring.maxsim import Normalize
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
-    from jina_vllm_integrations.foundation.skipping import OnError
+    from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
     from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
 
 
@@ -92,21 +92,21 @@ class QdrantIndex(Closable):
 
     def upsert(
         self,
-        items: Iterable[Item],
+        items: Iterable[Item | InputError],
         *,
         payloads: Iterable[Mapping[str, Any]] | None = None,
         ids: Iterable[str] | None = None,
         role: Role = "document",
         on_error: OnError = "raise",
         progress: bool = False,
-    ) -> StoredIds:
+    ) -> KeptIds:
         """Embed items, each in one forward pass, and store them in place of those with their ids.
 
         Takes an iterable of any length, in the memory of the items in flight and of one request to Qdrant, which
         has as many points as fit a server's 32 MB.
 
         Args:
-            items: Texts and images, as `JinaEncoder` takes them.
+            items: Texts and images, as `JinaEncoder.results` takes them.
             payloads: One mapping an item, of what JSON can hold.
             ids: One string an item, such as ``"report.pdf#3"``; ``None`` for those of the contents. For items that
                 are told apart by their place, or replaced when their content changes. A UUID is used as it is, any
@@ -138,14 +138,14 @@ class QdrantIndex(Closable):
 
     async def aupsert(
         self,
-        items: Iterable[Item] | AsyncIterable[Item],
+        items: Iterable[Item | InputError] | AsyncIterable[Item | InputError],
         *,
         payloads: Iterable[Mapping[str, Any]] | None = None,
         ids: Iterable[str] | None = None,
         role: Role = "document",
         on_error: OnError = "raise",
         progress: bool = False,
-    ) -> StoredIds:
+    ) -> KeptIds:
         """Do as `upsert`, without blocking the event loop. The items may come from an asynchronous iterable."""
         stream = self._stream(payloads, ids, role, on_error)
         results = self._encoder.aresults(stream.admitted_async(items), role=role, output="both")

@@ -16,7 +16,7 @@ from jina_vllm_integrations import images
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.encoding.results import both_of
 from jina_vllm_integrations.errors import InputError
-from jina_vllm_integrations.foundation.skipping import OnError, Skipped, Skipping
+from jina_vllm_integrations.foundation.skipping import KeptIds, OnError, Skipping
 from jina_vllm_integrations.qdrant.companions import Companions
 from jina_vllm_integrations.qdrant.ids import content_id, point_id
 from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput
@@ -69,18 +69,6 @@ class _Waiting:
     n_bytes: int
 
 
-class StoredIds(list[str]):
-    """The UUIDs of the points of items, in their order.
-
-    Attributes:
-        skipped: The items that were left out, because that was chosen: they have no id here.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.skipped: list[Skipped] = []
-
-
 class PointStream:
     """Gives each item its id and payload on the way to the encoder, and its vectors on the way back.
 
@@ -108,9 +96,8 @@ class PointStream:
         limits: images.ImageLimits,
         on_error: OnError,
     ) -> None:
-        self.ids = StoredIds()
         self._skipping = Skipping(on_error)
-        self.ids.skipped = self._skipping.skipped
+        self.ids = KeptIds(skipped=self._skipping.skipped)
         self._payloads = Companions(payloads, name="payload", remedy="Pass {} for an item without.")
         self._given_ids = Companions(ids, name="id", remedy="Leave ids out for those of the contents.")
         self._task = task
@@ -122,7 +109,7 @@ class PointStream:
         self._request: dict[str, Point] = {}
         self._n_bytes = 0
 
-    def admitted(self, items: Iterable[Item]) -> Iterator[Item | InputError]:
+    def admitted(self, items: Iterable[Item | InputError]) -> Iterator[Item | InputError]:
         """Return the items for the encoder; in the place of a bad one, its error.
 
         Raises:
@@ -135,7 +122,7 @@ class PointStream:
         return self._admit_each(items)
 
     def admitted_async(
-        self, items: Iterable[Item] | AsyncIterable[Item]
+        self, items: Iterable[Item | InputError] | AsyncIterable[Item | InputError]
     ) -> Iterator[Item | InputError] | AsyncIterator[Item | InputError]:
         """Do as `admitted`. Items of an asynchronous iterable are read in worker threads."""
         return self._admit_each_async(items) if isinstance(items, AsyncIterable) else self.admitted(items)
@@ -174,17 +161,17 @@ class PointStream:
         self._n_bytes = 0
         return points
 
-    def _admit_each(self, items: Iterable[Item]) -> Iterator[Item | InputError]:
+    def _admit_each(self, items: Iterable[Item | InputError]) -> Iterator[Item | InputError]:
         for item in items:
             yield self._admit(item)
         self._check_end()
 
-    async def _admit_each_async(self, items: AsyncIterable[Item]) -> AsyncIterator[Item | InputError]:
+    async def _admit_each_async(self, items: AsyncIterable[Item | InputError]) -> AsyncIterator[Item | InputError]:
         async for item in items:
             yield await asyncio.to_thread(self._admit, item)
         self._check_end()
 
-    def _admit(self, item: Item) -> Item | InputError:
+    def _admit(self, item: Item | InputError) -> Item | InputError:
         payload, given_id = self._payloads.take({}), self._given_ids.take(_BY_CONTENT)
         name = given_id if isinstance(given_id, str) and given_id else None
         try:
@@ -196,8 +183,10 @@ class PointStream:
         return _embeddable(content)
 
     def _checked(
-        self, item: Item, payload: object, given_id: object
+        self, item: Item | InputError, payload: object, given_id: object
     ) -> tuple[str | TextInput | images.ImageHandle, _Waiting]:
+        if isinstance(item, InputError):
+            raise item
         checked = _checked_payload(payload)
         n_bytes = _BYTES_PER_POINT + _payload_bytes(checked)
         point = None if given_id is _BY_CONTENT else point_id(given_id)

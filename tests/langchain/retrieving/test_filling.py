@@ -6,6 +6,7 @@ import asyncio
 import base64
 import copy
 import io
+from uuid import uuid4
 
 import pytest
 from langchain_core.documents import Document
@@ -260,3 +261,29 @@ def test_langchains_index_embeds_only_what_changed(make, engine, scans, store, w
     (found,) = retriever.invoke(ImageInput(scans / "red.png"), k=1)
     assert found.metadata["source"] == "red"
     assert len(retriever.invoke(QUERY, k=9)) == 4
+
+
+def test_bad_documents_are_skipped_by_their_ids(retriever, scans, call, caplog):
+    """Whatever is wrong with them; the ids of the others come back, and the list says who is missing and why."""
+    given = [
+        Document("a page", id=str(uuid4()), metadata=metadata)
+        for metadata in (
+            {"image_uri": str(scans / "red.png")},
+            {"image_uri": str(scans / "missing.png")},
+            {"image_uri": "/etc/passwd"},
+            {"image_uri": 7},
+            {"image_uri": str(scans / "blue.png")},
+        )
+    ]
+    ids = call(retriever, "add_documents", [*given, Document(" ")], on_error="skip")
+    assert ids == [given[0].id, given[4].id]
+    assert [each.index for each in ids.skipped] == [1, 2, 3, 5]
+    assert [each.name for each in ids.skipped][:3] == [document.id for document in given[1:4]]
+    assert all(f"skipped {each.name}: " in caplog.text for each in ids.skipped)
+    assert {found.id for found in call(retriever, "invoke", "a page", k=4)} == set(ids)
+    assert call(retriever, "add_documents", given[1:2], on_error="skip") == []
+    assert (
+        call(retriever, "add_images", [scans / "green.png", scans / "gone.png"], on_error="skip").skipped[0].index == 1
+    )
+    with pytest.raises(OptionError, match="on_error must be one of"):
+        call(retriever, "add_documents", given[:1], on_error="last")
