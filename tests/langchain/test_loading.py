@@ -24,6 +24,7 @@ from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, PageImageLoader
 from jina_vllm_integrations.pages import pdfs
 from jina_vllm_integrations.testing import FakeEngine
+from page_files import folder_with
 from pdf_files import GARBLED, PdfPage, is_open, pdf
 
 WORD = "sesame"
@@ -37,11 +38,7 @@ REPORT = (
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder with a report of three pages and a scan."""
-    path = tmp_path / "documents"
-    path.mkdir()
-    (path / "report.pdf").write_bytes(pdf(*REPORT, labels="r"))
-    Image.new("RGB", (40, 30), "red").save(path / "scan.png")
-    return path
+    return folder_with(REPORT, tmp_path / "documents")
 
 
 @pytest.fixture

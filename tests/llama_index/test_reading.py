@@ -28,10 +28,8 @@ from jina_vllm_integrations import BrokenPdfError, EncryptedPdfError, ImageLimit
 from jina_vllm_integrations.llama_index import JinaVLLMRerank, PageImageReader
 from jina_vllm_integrations.pages import pdfs
 from jina_vllm_integrations.testing import FakeEngine
+from page_files import folder_with
 from pdf_files import GARBLED, PdfPage, is_open, pdf
-
-# LlamaIndex imports it, where it is installed, to resolve an embedding model.
-pytestmark = pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning")
 
 WORD = "sesame"
 REPORT = (
@@ -45,11 +43,7 @@ TEXTS = ["The annual report", "Figures", "[page 3 of report.pdf]", "[scan.png]"]
 @pytest.fixture
 def folder(tmp_path):
     """Return a folder with a report of three pages and a scan."""
-    path = tmp_path / "documents"
-    path.mkdir()
-    (path / "report.pdf").write_bytes(pdf(*REPORT, labels="r"))
-    Image.new("RGB", (40, 30), "red").save(path / "scan.png")
-    return path
+    return folder_with(REPORT, tmp_path / "documents")
 
 
 @pytest.fixture

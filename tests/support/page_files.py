@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from jina_vllm_integrations.images import inspect
-from pdf_files import PdfPage
+from pdf_files import PdfPage, pdf
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 WORD = "sesame"
@@ -27,6 +27,14 @@ def corners(page):
 def picture_file(path, size=(40, 30), colour="red", **options):
     """Write a plain picture."""
     Image.new("RGB", size, colour).save(path, **options)
+    return path
+
+
+def folder_with(report, path):
+    """Write a folder of a report and a scan, and return its path."""
+    path.mkdir()
+    (path / "report.pdf").write_bytes(pdf(*report, labels="r"))
+    picture_file(path / "scan.png")
     return path
 
 

@@ -30,12 +30,8 @@ from llama_index_tool import (
 )
 from pictures import data_uri, encoded, noise, png
 
-pytestmark = [
-    # LlamaIndex imports it, where it is installed, to resolve an embedding model.
-    pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning"),
-    # LlamaIndex's workflows look at every attribute of an agent.
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
-]
+# LlamaIndex's workflows look at every attribute of an agent.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 
 
 def test_what_a_text_says_of_a_page():

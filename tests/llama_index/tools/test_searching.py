@@ -45,12 +45,8 @@ from llama_index_tool import (
 )
 from pictures import png
 
-pytestmark = [
-    # LlamaIndex imports it, where it is installed, to resolve an embedding model.
-    pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset:DeprecationWarning"),
-    # LlamaIndex's workflows look at every attribute of an agent.
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
-]
+# LlamaIndex's workflows look at every attribute of an agent.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 
 
 class Reader(FunctionCallingLLM):
