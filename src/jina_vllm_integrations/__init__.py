@@ -39,11 +39,12 @@ if TYPE_CHECKING:
         StoreInUseError,
         TextTooLongError,
     )
+    from jina_vllm_integrations.foundation.skipping import Skipped
     from jina_vllm_integrations.images import ImageLimits
     from jina_vllm_integrations.preparation import prepare
     from jina_vllm_integrations.reranking import LateInteractionReranker
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Alignment, Hit, ImageInput, Ranked, TextInput, TokenVectors
+    from jina_vllm_integrations.types import Alignment, Embedding, Hit, ImageInput, Ranked, TextInput, TokenVectors
 
 # Where each public name lives. It is imported when it is first asked for: importing this package costs nothing.
 _HOMES = {
@@ -84,7 +85,8 @@ _HOMES = {
     "preparation": ("prepare",),
     "reranking": ("LateInteractionReranker",),
     "token_store": ("TokenStore",),
-    "types": ("Alignment", "Hit", "ImageInput", "Ranked", "TextInput", "TokenVectors"),
+    "foundation.skipping": ("Skipped",),
+    "types": ("Alignment", "Embedding", "Hit", "ImageInput", "Ranked", "TextInput", "TokenVectors"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -92,6 +94,7 @@ __all__ = [
     "Alignment",
     "BrokenPdfError",
     "CheckpointError",
+    "Embedding",
     "EmptyTextError",
     "EncryptedPdfError",
     "Engine",
@@ -119,6 +122,7 @@ __all__ = [
     "PageError",
     "PageNotFoundError",
     "Ranked",
+    "Skipped",
     "StoreClosedError",
     "StoreDamagedError",
     "StoreError",
