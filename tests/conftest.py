@@ -41,6 +41,11 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_sessionfinish():
+    """Let the interpreter end as it would: libraries count at its exit what was never collected, and complain."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def checkpoint(request) -> Path:
     """Return a small checkpoint, kept between runs as long as the code that makes it is the same."""
