@@ -9,9 +9,7 @@ import pytest
 from PIL import Image, ImageChops, ImageFile, ImageOps
 
 from image_sources import BLACK, BLUE, GREEN, RED, SOURCES, TRANSPARENT, WHITE, exif, lab, pixels, two
-from jina_vllm_integrations.errors import (
-    ImageFormatError,
-)
+from jina_vllm_integrations.errors import ImageFormatError
 from jina_vllm_integrations.images import inspect
 from pictures import encoded, noise
 

@@ -11,10 +11,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from image_sources import SOURCES
-from jina_vllm_integrations.errors import (
-    ImageSizeError,
-    OptionError,
-)
+from jina_vllm_integrations.errors import ImageSizeError, OptionError
 from jina_vllm_integrations.images import ImageLimits, inspect
 from pictures import encoded, noise
 

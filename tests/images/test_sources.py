@@ -15,12 +15,7 @@ import pytest
 from PIL import Image
 
 from image_sources import ORIENTATION, RED, SOURCES, TRANSPARENT, exif
-from jina_vllm_integrations.errors import (
-    ImageAddressError,
-    ImageFormatError,
-    ImageNotFoundError,
-    ItemTypeError,
-)
+from jina_vllm_integrations.errors import ImageAddressError, ImageFormatError, ImageNotFoundError, ItemTypeError
 from jina_vllm_integrations.images import inspect
 from pictures import encoded, noise
 

@@ -9,12 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jina_vllm_integrations.errors import (
-    BrokenPdfError,
-    EncryptedPdfError,
-    ImageFormatError,
-    ImageSizeError,
-)
+from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, ImageFormatError, ImageSizeError
 from jina_vllm_integrations.images import ImageLimits, inspect
 from jina_vllm_integrations.pages import Page
 from jina_vllm_integrations.pages.records import PageImage

@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jina_vllm_integrations.errors import (
-    ImageError,
-    ImageFormatError,
-)
+from jina_vllm_integrations.errors import ImageError, ImageFormatError
 from jina_vllm_integrations.pages import Page
 from jina_vllm_integrations.pages.records import PageImage
 from page_files import BLUE, GREEN, RED, corners, picture_file, plain, tiff

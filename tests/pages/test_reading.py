@@ -10,12 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jina_vllm_integrations.errors import (
-    MissingExtraError,
-    OptionError,
-    PageError,
-    PageNotFoundError,
-)
+from jina_vllm_integrations.errors import MissingExtraError, OptionError, PageError, PageNotFoundError
 from jina_vllm_integrations.pages import PageReader, pdfs
 from page_files import REPORT, picture_file
 from pdf_files import PdfPage

@@ -6,9 +6,7 @@ import pytest
 from qdrant_client import models
 
 from jina_vllm_integrations import JinaEncoder
-from jina_vllm_integrations.errors import (
-    StoreFormatError,
-)
+from jina_vllm_integrations.errors import StoreFormatError
 from jina_vllm_integrations.qdrant import QdrantIndex
 from qdrant_points import QUERY, TEXTS
 

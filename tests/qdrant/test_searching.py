@@ -8,9 +8,7 @@ from PIL import Image
 from qdrant_client import models
 
 from jina_vllm_integrations import JinaEncoder
-from jina_vllm_integrations.errors import (
-    OptionError,
-)
+from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.qdrant import QdrantIndex
 from jina_vllm_integrations.scoring import score
 from qdrant_points import QUERY, TEXTS, page

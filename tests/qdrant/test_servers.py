@@ -10,9 +10,7 @@ import pytest
 from qdrant_client import models
 
 from jina_vllm_integrations import JinaEncoder
-from jina_vllm_integrations.errors import (
-    InputError,
-)
+from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.qdrant import QdrantIndex, points
 from jina_vllm_integrations.testing import FakeEngine
 from qdrant_points import QUERY, TEXTS

@@ -16,10 +16,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from jina_vllm_integrations import ImageInput, ImageLimits, JinaEncoder, TextInput
-from jina_vllm_integrations.errors import (
-    ImageSizeError,
-    InputError,
-)
+from jina_vllm_integrations.errors import ImageSizeError, InputError
 from jina_vllm_integrations.qdrant import QdrantIndex
 from jina_vllm_integrations.testing import FakeEngine
 from pictures import encoded

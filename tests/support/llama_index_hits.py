@@ -5,16 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from llama_index.core.schema import (
-    NodeWithScore,
-    QueryBundle,
-    TextNode,
-)
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
-from jina_vllm_integrations import (
-    JinaEncoder,
-    LateInteractionReranker,
-)
+from jina_vllm_integrations import JinaEncoder, LateInteractionReranker
 
 QUERY = "where is the red circle"
 TEXTS = ["ein blaues Quadrat", "rot", "the red circle is here", "nothing of the kind"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jina_vllm_integrations import (
-    TokenStore,
-)
+from jina_vllm_integrations import TokenStore
 
 
 @pytest.fixture

@@ -13,12 +13,7 @@ import threading
 import lmdb
 import pytest
 
-from jina_vllm_integrations import (
-    StoreDamagedError,
-    StoreError,
-    StoreFormatError,
-    TokenStore,
-)
+from jina_vllm_integrations import StoreDamagedError, StoreError, StoreFormatError, TokenStore
 from kept_vectors import assert_same
 from store_writer import MAX_BYTES, entry, tokens_of, write_forever
 

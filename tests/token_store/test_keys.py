@@ -12,13 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from jina_vllm_integrations import (
-    ImageFormatError,
-    InProcessEngine,
-    InputError,
-    JinaEncoder,
-    TokenStore,
-)
+from jina_vllm_integrations import ImageFormatError, InProcessEngine, InputError, JinaEncoder, TokenStore
 from jina_vllm_integrations.images import ImageHandle
 from jina_vllm_integrations.scoring.quantization import dequantize
 from jina_vllm_integrations.testing import FakeEngine

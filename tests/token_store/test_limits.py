@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jina_vllm_integrations import (
-    StoreFullError,
-    TokenStore,
-)
+from jina_vllm_integrations import StoreFullError, TokenStore
 from kept_vectors import assert_same
 from store_writer import MAX_BYTES, entry, tokens_of
 

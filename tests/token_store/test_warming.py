@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jina_vllm_integrations import (
-    ImageInput,
-    InputError,
-    JinaEncoder,
-    OptionError,
-    TokenStore,
-)
+from jina_vllm_integrations import ImageInput, InputError, JinaEncoder, OptionError, TokenStore
 from jina_vllm_integrations.testing import FakeEngine
 from kept_vectors import ITEMS, assert_same, keys_of
 from pictures import encoded

@@ -125,10 +125,7 @@ def test_vllms_own_score_is_maxsim_of_our_vectors(llm):
 def test_late_interaction_in_vllms_worker(llm):
     """Where vLLM's server scores inside the worker, the scores are those of our vectors, too."""
     from vllm import PoolingParams
-    from vllm.v1.pool.late_interaction import (
-        build_late_interaction_doc_params,
-        build_late_interaction_query_params,
-    )
+    from vllm.v1.pool.late_interaction import build_late_interaction_doc_params, build_late_interaction_query_params
 
     query, document = "Query: Zug", "Passage: Der Zug fährt"
     parameters = [

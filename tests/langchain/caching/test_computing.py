@@ -12,11 +12,7 @@ from langchain_core.stores import InMemoryByteStore
 from PIL import Image
 
 from caches import AskedEngine, both
-from jina_vllm_integrations import (
-    ImageFormatError,
-    ImageNotFoundError,
-    JinaEncoder,
-)
+from jina_vllm_integrations import ImageFormatError, ImageNotFoundError, JinaEncoder
 from jina_vllm_integrations.adapters import dense_cache
 from jina_vllm_integrations.images import ImageHandle
 from jina_vllm_integrations.langchain import JinaVLLMByteStore, JinaVLLMEmbeddings

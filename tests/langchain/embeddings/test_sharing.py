@@ -12,10 +12,7 @@ from langchain_core.load import dumpd
 from pydantic import ValidationError
 
 from engine_options import ENGINE_OPTIONS
-from jina_vllm_integrations import (
-    EngineClosedError,
-    OptionError,
-)
+from jina_vllm_integrations import EngineClosedError, OptionError
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings
 
 # One vector computed alone and in a batch differs by the order of float32 additions.

@@ -6,9 +6,7 @@ import asyncio
 
 import pytest
 
-from jina_vllm_integrations import (
-    JinaEncoder,
-)
+from jina_vllm_integrations import JinaEncoder
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRetriever
 from jina_vllm_integrations.qdrant import QdrantIndex
 from langchain_stores import COLOURS, STORES, in_memory

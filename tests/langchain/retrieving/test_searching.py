@@ -17,13 +17,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ValidationError
 from qdrant_client import models
 
-from jina_vllm_integrations import (
-    ImageInput,
-    JinaEncoder,
-    LateInteractionReranker,
-    OptionError,
-    StoreFormatError,
-)
+from jina_vllm_integrations import ImageInput, JinaEncoder, LateInteractionReranker, OptionError, StoreFormatError
 from jina_vllm_integrations.demo import demo_corpus
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, JinaVLLMRetriever
 from jina_vllm_integrations.qdrant import QdrantIndex

@@ -7,9 +7,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from langchain_tests.integration_tests.indexer import AsyncDocumentIndexTestSuite, DocumentIndexerTestSuite
 
-from jina_vllm_integrations import (
-    JinaEncoder,
-)
+from jina_vllm_integrations import JinaEncoder
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRetriever
 from jina_vllm_integrations.qdrant import QdrantIndex
 from langchain_stores import QUERY, documents

@@ -14,10 +14,7 @@ from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.schema import ImageNode, TextNode
 from PIL import Image
 
-from jina_vllm_integrations import (
-    EmptyTextError,
-    ImageInput,
-)
+from jina_vllm_integrations import EmptyTextError, ImageInput
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding
 from jina_vllm_integrations.llama_index.images import label
 from pictures import data_uri

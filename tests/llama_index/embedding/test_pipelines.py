@@ -17,10 +17,7 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.core.vector_stores import SimpleVectorStore
 
-from jina_vllm_integrations import (
-    EmptyTextError,
-    ItemTypeError,
-)
+from jina_vllm_integrations import EmptyTextError, ItemTypeError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding, PageImageReader
 from pictures import in_base64, saved

@@ -19,12 +19,7 @@ from pydantic import ValidationError
 
 import jina_vllm_integrations.llama_index
 from fake_engines import GatheringEngine, SilentEngine
-from jina_vllm_integrations import (
-    CheckpointError,
-    EngineClosedError,
-    EngineStartError,
-    OptionError,
-)
+from jina_vllm_integrations import CheckpointError, EngineClosedError, EngineStartError, OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding
 from jina_vllm_integrations.testing import FakeEngine

@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from llama_index.core.schema import (
-    Document,
-    ImageDocument,
-    ImageNode,
-    MediaResource,
-    Node,
-    QueryBundle,
-    TextNode,
-)
+from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource, Node, QueryBundle, TextNode
 
-from jina_vllm_integrations import (
-    EmptyTextError,
-    ImageAddressError,
-    ImageError,
-)
+from jina_vllm_integrations import EmptyTextError, ImageAddressError, ImageError
 from llama_index_hits import QUERY, both_ways, expected, found, refused
 from pictures import data_uri, in_base64, png
 

@@ -6,9 +6,7 @@ import base64
 import logging
 
 import pytest
-from llama_index.core.base.llms.types import (
-    ImageBlock,
-)
+from llama_index.core.base.llms.types import ImageBlock
 from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource, Node, TextNode
 
 from jina_vllm_integrations import ImageLimits

@@ -8,13 +8,7 @@ import threading
 import pytest
 from llama_index.core import VectorStoreIndex
 from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
-from llama_index.core.base.llms.types import (
-    ChatMessage,
-    ChatResponse,
-    ImageBlock,
-    LLMMetadata,
-    MessageRole,
-)
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ImageBlock, LLMMetadata, MessageRole
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
