@@ -209,10 +209,11 @@ class TokenStore(Closable):
         notes = Notes(requests)
         found = zip(notes.keys, self._shelf.get_many(notes.keys), strict=True)
         stored = {key: bytes(content) for key, content in found if content is not None}
-        contents = list(notes.contents(ChainMap(stored, self._notes)))
-        if not self.readonly:
-            self._notes.update(notes.new)
-        return contents
+        try:
+            return list(notes.contents(ChainMap(stored, self._notes)))
+        finally:  # also of those before a bad image: whoever leaves it out asks for the others again
+            if not self.readonly:
+                self._notes.update(notes.new.copy())
 
     def _new_notes(self) -> list[tuple[bytes, bytes]]:
         notes, self._notes = self._notes, {}
