@@ -250,8 +250,8 @@ def test_a_bad_node_is_named_before_any_work(make, engine, scans, call):
 
 
 def test_a_page_that_is_gone_is_named_by_its_id(make, scans, call):
-    """A search that found it says which node it is."""
-    retriever = make()
+    """A search that found it says which node it is, where that was chosen."""
+    retriever = make(on_found_error="raise")
     retriever.insert_nodes([ImageNode(id_="page 7", image_path=str(scans / "red.png"))])
     (scans / "red.png").unlink()
     with pytest.raises(ImageNotFoundError) as caught:

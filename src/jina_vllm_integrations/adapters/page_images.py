@@ -16,8 +16,9 @@ from jina_vllm_integrations.types import ImageInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-IMAGE_KEYS = ("image_uri", "image")
-"""Where metadata names an image, unless the caller says otherwise."""
+IMAGE_KEYS = ("image_uri",)
+"""Where metadata names an image, unless the caller says otherwise: there our loaders and readers of pages write it, and
+hardly anybody else has a column of that name."""
 
 _Value = TypeVar("_Value")
 
@@ -53,12 +54,12 @@ class PageImages:
         return cls(keys=_several("image_keys", keys), roots=folders, urls=urls)
 
     def named_by(self, metadata: Mapping[str, Any]) -> ImageInput | None:
-        """Return the image that metadata names, not yet opened; ``None`` for none.
+        """Return the image that metadata names, not yet opened; ``None`` for none. An empty ``str`` is none.
 
         Raises:
             InputError: As `read`.
         """
-        key = next((key for key in self.keys if metadata.get(key) is not None), None)
+        key = next((key for key in self.keys if is_there(metadata.get(key))), None)
         if key is None:
             return None
         return self.read(metadata[key], f"metadata[{key!r}]")
@@ -106,6 +107,11 @@ class PageImages:
                 f"followed, got {source[-_LONGEST_LABEL:]!r}. Add its folder there if all of it may be read."
             )
         return real
+
+
+def is_there(value: object) -> bool:
+    """Return whether metadata has something: ``None`` and an empty ``str`` are what a table has where nothing is."""
+    return value is not None and not (isinstance(value, str) and not value)
 
 
 def _several(name: str, values: Iterable[_Value]) -> tuple[_Value, ...]:

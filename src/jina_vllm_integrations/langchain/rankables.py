@@ -21,6 +21,9 @@ Rankable: TypeAlias = str | Document | Mapping[str, Any]
 """A text; a document; or a dict with its text under ``"text"`` or ``"page_content"`` and its image under the reranker's
 ``image_keys``, there or in its ``"metadata"``."""
 
+SCORE = "relevance_score"
+"""Where rerankers of LangChain's put it."""
+
 
 def listed(documents: Iterable[Rankable]) -> list[Rankable]:
     """Return several documents, before it is known whether each of them is one.
@@ -53,6 +56,19 @@ def items(rankables: Iterable[Rankable], images: PageImages) -> list[Item]:
     return items_of(rankables, lambda rankable: _item(rankable, images))
 
 
+def found_items(documents: Iterable[Document], images: PageImages) -> list[Item | InputError]:
+    """Return what each document that a store found is ranked by, or why there is nothing. Looks at the file system."""
+    return items_or_errors(documents, lambda document: _item(document, images))
+
+
+def names_of(documents: Iterable[Document]) -> list[str]:
+    """Return what documents that a store found are called in the log."""
+    return [
+        f"the document {position}" if document.id is None else f"the document {document.id!r}"
+        for position, document in enumerate(documents)
+    ]
+
+
 def coming_items(documents: Iterable[Document], images: PageImages, on_error: OnError) -> Sequence[Item | InputError]:
     """Return what each document on its way into an index is embedded by. Looks at the file system.
 
@@ -63,9 +79,13 @@ def coming_items(documents: Iterable[Document], images: PageImages, on_error: On
     return made(documents, lambda document: _item(document, images))
 
 
-def with_score(document: Document, score: float) -> Document:
-    """Return a copy with a ``relevance_score`` in its metadata, which takes the place of an earlier stage's."""
-    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+def with_score(document: Document, score: float | None) -> Document:
+    """Return a copy with a ``relevance_score`` in its metadata, which takes the place of an earlier stage's.
+
+    One that could not be ranked has none: an earlier stage's is not comparable.
+    """
+    metadata = {key: value for key, value in document.metadata.items() if key != SCORE}
+    return document.model_copy(update={"metadata": metadata if score is None else {**metadata, SCORE: score}})
 
 
 def _document(rankable: Rankable, index: int) -> Document:

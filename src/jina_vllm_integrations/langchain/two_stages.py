@@ -13,7 +13,7 @@ from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming, noting
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
-from jina_vllm_integrations.langchain.rankables import coming_items, items
+from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of
 from jina_vllm_integrations.langchain.searches import Scored
 from jina_vllm_integrations.types import TextInput
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
+    from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import FloatArray, Item, Ranked
+    from jina_vllm_integrations.types import FloatArray, Item
 
 
 class TwoStages:
@@ -42,6 +43,7 @@ class TwoStages:
         embeddings: The store's own.
         token_store: Keeps token vectors; without one, those of what was found are computed for each query.
         images: Which images of documents may be read.
+        errors: What is done about bad documents that the store finds.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class TwoStages:
         embeddings: JinaVLLMEmbeddings,
         token_store: TokenStore | None,
         images: PageImages,
+        errors: FoundErrors,
     ) -> None:
         self._store = vectorstore
         self._name = type(vectorstore).__name__
         self._embeddings = embeddings
         self._token_store = token_store
         self._images = images
+        self._errors = errors
 
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""
@@ -63,7 +67,8 @@ class TwoStages:
         vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
         found = _with_ids(self._find(query, vectors.dense, search))
         with _about(found):
-            return _scored(found, vectors.ranked(items(found, self._images), search.k))
+            candidates = found_items(found, self._images)
+            return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
 
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
@@ -72,8 +77,9 @@ class TwoStages:
         vectors = await QueryVectors.aof(query, encoder, self._token_store)
         found = _with_ids(await self._afind(query, vectors.dense, search))
         with _about(found):
-            candidates = await asyncio.to_thread(items, found, self._images)
-            return _scored(found, await vectors.aranked(candidates, search.k))
+            candidates = await asyncio.to_thread(found_items, found, self._images)
+            ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            return _scored(found, ranked)
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
         """Compute and keep documents, lot after lot, and return those that were skipped."""
@@ -178,7 +184,7 @@ def _text(query: Item) -> str:
     return query.text if isinstance(query, TextInput) else query
 
 
-def _scored(found: Sequence[Document], ranked: Sequence[Ranked]) -> list[Scored]:
+def _scored(found: Sequence[Document], ranked: Sequence[Placed]) -> list[Scored]:
     return [Scored(document=found[each.index], score=each.score) for each in ranked]
 
 

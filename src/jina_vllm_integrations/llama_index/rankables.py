@@ -52,13 +52,14 @@ def noting_ids(nodes: Sequence[NodeWithScore]) -> AbstractContextManager[None]:
     return noting(lambda index: f"the node's id is {nodes[index].node_id!r}")
 
 
-def items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode) -> list[Item]:
-    """Return what each is ranked by: its image, or else its text. Looks at the file system.
+def names_of(nodes: Iterable[NodeWithScore]) -> list[str]:
+    """Return what nodes that a store found are called in the log."""
+    return [f"the node {each.node_id!r}" for each in nodes]
 
-    Raises:
-        InputError: One has neither, or its image must not be read; ``index`` is its position.
-    """
-    return items_of(nodes, lambda each: _item(each.node, images, mode))
+
+def found_items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode) -> list[Item | InputError]:
+    """Return what each is ranked by, its image or else its text, or why there is nothing. Looks at the file system."""
+    return items_or_errors(nodes, lambda each: _item(each.node, images, mode))
 
 
 def coming_items(
@@ -67,18 +68,19 @@ def coming_items(
     """Return what each node on its way into an index is embedded by. Looks at the file system.
 
     Raises:
-        InputError: As `items`, unless bad ones are to be skipped: then it stands in the place of one.
+        InputError: One has neither an image nor a text, or its image must not be read; ``index`` is its position.
+            Where bad ones are to be skipped, the error stands in the place of one.
     """
     made = items_or_errors if on_error == "skip" else items_of
     return made(nodes, lambda node: _item(node, images, mode))
 
 
-def with_score(each: NodeWithScore, score: float, *, keep_retrieval_score: bool) -> NodeWithScore:
+def with_score(each: NodeWithScore, score: float | None, *, keep_retrieval_score: bool) -> NodeWithScore:
     """Return a copy with another score.
 
     Args:
         each: Stays as it is.
-        score: The other one.
+        score: The other one; ``None`` for one that could not be ranked.
         keep_retrieval_score: Write the former one into the metadata, if there is one, hidden from all text.
     """
     update: dict[str, Any] = {"metadata": dict(each.node.metadata)}
