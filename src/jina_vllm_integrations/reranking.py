@@ -17,7 +17,7 @@ from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.foundation.skipping import OnError, Skipped, Skipping
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.scoring.maxsim import Normalize, ranking
-from jina_vllm_integrations.token_store.keys import each_pinned, source_key
+from jina_vllm_integrations.token_store.keys import Known, each_pinned, source_key
 from jina_vllm_integrations.types import Ranked, TokenVectors
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class LateInteractionReranker:
     def rerank(
         self,
         query: Item | TokenVectors,
-        candidates: Iterable[Item | InputError],
+        candidates: Iterable[Item | Known | InputError],
         *,
         top_n: int | None = None,
         on_error: OnError | Skipping = "raise",
@@ -127,7 +127,8 @@ class LateInteractionReranker:
         Args:
             query: A text or an image, or its token vectors where a first stage has computed them.
             candidates: Texts, images, or a mix of both. Equal ones are computed once. Where whoever reads them could
-                not read one, its `InputError` may stand in its place.
+                not read one, its `InputError` may stand in its place. Of one that is `Known` no file is read if the
+                store has its vectors.
             top_n: How many to return at most; ``None`` for all.
             on_error: A bad candidate raises; or ``"skip"`` to log it as a warning, rank the others, and list it in the
                 ``skipped`` of what is returned. A bad query raises all the same.
@@ -157,7 +158,7 @@ class LateInteractionReranker:
     async def arerank(
         self,
         query: Item | TokenVectors,
-        candidates: Iterable[Item | InputError],
+        candidates: Iterable[Item | Known | InputError],
         *,
         top_n: int | None = None,
         on_error: OnError | Skipping = "raise",
@@ -175,13 +176,17 @@ class LateInteractionReranker:
                 results = await self.encoder.aanswers(plan.requests)
         return await asyncio.to_thread(self._ranked, plan, results, top_n)
 
-    def _plan(self, query: Item | TokenVectors, candidates: list[Item | InputError], skipping: Skipping) -> _Plan:
+    def _plan(
+        self, query: Item | TokenVectors, candidates: list[Item | Known | InputError], skipping: Skipping
+    ) -> _Plan:
         asked = [] if isinstance(query, TokenVectors) else self._asked(query)
-        requests = self._requests(candidates, skipping)
+        keys, found = self._known(candidates)
+        requests = self._requests(_unknown(candidates, keys), skipping)
+        keys |= self._keys(requests, skipping)
         positions: dict[bytes, list[int]] = {}
-        for position, key in self._keys(requests, skipping).items():
-            positions.setdefault(key, []).append(position)
-        found = self._found(list(positions))
+        for position in sorted(keys):
+            positions.setdefault(keys[position], []).append(position)
+        found |= self._found([key for key in positions if key not in found])
         missing = [key for key in positions if key not in found]
         return _Plan(
             query=query if isinstance(query, TokenVectors) else None,
@@ -196,10 +201,19 @@ class LateInteractionReranker:
         with naming(None):
             return self.encoder.requests([query], role="query", output="tokens")
 
-    def _requests(self, candidates: list[Item | InputError], skipping: Skipping) -> dict[int, Request]:
+    def _known(self, candidates: list[Item | Known | InputError]) -> tuple[dict[int, bytes], dict[bytes, TokenVectors]]:
+        """Return the keys of candidates whose vectors are found without looking at them, and these vectors."""
+        known = {position: each.content for position, each in enumerate(candidates) if isinstance(each, Known)}
+        if self.store is None or not known:
+            return {}, {}
+        keys = dict(zip(known, self.store.keys_of(self.encoder, known.values()), strict=True))
+        found = self._found(list(dict.fromkeys(keys.values())))
+        return {position: key for position, key in keys.items() if key in found}, found
+
+    def _requests(self, candidates: dict[int, Item | InputError], skipping: Skipping) -> dict[int, Request]:
         """Return the pinned requests of good candidates by their positions. All are checked before one is read."""
-        requests = self.encoder.stream_requests(candidates, role="document", output="tokens")
-        checked = _good(enumerate(requests), skipping)
+        requests = self.encoder.stream_requests(candidates.values(), role="document", output="tokens")
+        checked = _good(zip(candidates, requests, strict=True), skipping)
         return _good(zip(checked, each_pinned(list(checked.values())), strict=True), skipping)
 
     def _keys(self, requests: dict[int, Request], skipping: Skipping) -> dict[int, bytes]:
@@ -275,11 +289,20 @@ def _skipping(on_error: OnError | Skipping) -> Skipping:
     return on_error if isinstance(on_error, Skipping) else Skipping(on_error)
 
 
-def _checked(candidates: Iterable[Item | InputError], top_n: int | None) -> list[Item | InputError]:
+def _checked(candidates: Iterable[Item | Known | InputError], top_n: int | None) -> list[Item | Known | InputError]:
     check_plural(candidates)
     if top_n is not None:
         check_count("top_n", top_n)
     return list(candidates)
+
+
+def _unknown(candidates: list[Item | Known | InputError], keys: dict[int, bytes]) -> dict[int, Item | InputError]:
+    """Return the items that must be looked at, by their positions."""
+    return {
+        position: each.item if isinstance(each, Known) else each
+        for position, each in enumerate(candidates)
+        if position not in keys
+    }
 
 
 def _good(requests: Iterable[tuple[int, Request | Exception]], skipping: Skipping) -> dict[int, Request]:

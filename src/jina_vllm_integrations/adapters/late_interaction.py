@@ -23,6 +23,7 @@ from jina_vllm_integrations.types import Item, Task
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.errors import InputError
+    from jina_vllm_integrations.token_store.keys import Known
 
 
 class LateInteraction(ImageAccess, CopiedBySettings):
@@ -62,7 +63,7 @@ class LateInteraction(ImageAccess, CopiedBySettings):
     def _rank(
         self,
         query: Item,
-        candidates: "Sequence[Item | InputError]",
+        candidates: "Sequence[Item | Known | InputError]",
         top_n: int | None,
         errors: FoundErrors,
         names: Sequence[str],
@@ -81,7 +82,7 @@ class LateInteraction(ImageAccess, CopiedBySettings):
     async def _arank(
         self,
         query: Item,
-        candidates: "Sequence[Item | InputError]",
+        candidates: "Sequence[Item | Known | InputError]",
         top_n: int | None,
         errors: FoundErrors,
         names: Sequence[str],

@@ -59,10 +59,13 @@ class PageImages:
         Raises:
             InputError: As `read`.
         """
-        key = next((key for key in self.keys if is_there(metadata.get(key))), None)
-        if key is None:
-            return None
-        return self.read(metadata[key], f"metadata[{key!r}]")
+        key = self._key(metadata)
+        return None if key is None else self.read(metadata[key], f"metadata[{key!r}]")
+
+    def source(self, metadata: Mapping[str, Any]) -> str | None:
+        """Return how metadata names an image, in its own words; ``None`` for none, or for what is no ``str``."""
+        key = self._key(metadata)
+        return metadata[key] if key is not None and isinstance(metadata[key], str) else None
 
     def read(self, source: object, place: str) -> ImageInput:
         """Return the image that a path, file URI, data URI or URL names, not yet opened, if it may be read.
@@ -88,6 +91,9 @@ class PageImages:
         if is_url(source):
             return ImageInput(self._fetched(source, place))
         return ImageInput(self._allowed(source, source, place))
+
+    def _key(self, metadata: Mapping[str, Any]) -> str | None:
+        return next((key for key in self.keys if is_there(metadata.get(key))), None)
 
     def _fetched(self, url: str, place: str) -> str:
         if not self.urls:

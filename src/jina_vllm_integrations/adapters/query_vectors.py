@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.errors import InputError
     from jina_vllm_integrations.token_store import TokenStore
+    from jina_vllm_integrations.token_store.keys import Known
     from jina_vllm_integrations.types import FloatArray, Item, TokenVectors
 
 
@@ -58,7 +59,7 @@ class QueryVectors:
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
 
     def ranked(
-        self, candidates: Sequence[Item | InputError], k: int, *, names: Sequence[str], errors: FoundErrors
+        self, candidates: Sequence[Item | Known | InputError], k: int, *, names: Sequence[str], errors: FoundErrors
     ) -> list[Placed]:
         """Rank what was found, and return so many at most, the best first.
 
@@ -74,7 +75,7 @@ class QueryVectors:
         return errors.placed(self.reranker.rerank(self.tokens, candidates, top_n=k, on_error=errors.skipping(names)), k)
 
     async def aranked(
-        self, candidates: Sequence[Item | InputError], k: int, *, names: Sequence[str], errors: FoundErrors
+        self, candidates: Sequence[Item | Known | InputError], k: int, *, names: Sequence[str], errors: FoundErrors
     ) -> list[Placed]:
         """Do as `ranked`, without blocking the event loop. Cancelling stops the work."""
         return errors.placed(

@@ -13,7 +13,7 @@ from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming, noting
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
-from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of
+from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of, with_note, without_note
 from jina_vllm_integrations.langchain.searches import Scored
 from jina_vllm_integrations.types import TextInput
 
@@ -86,7 +86,7 @@ class TwoStages:
         given = coming_items(documents, self._images, on_error)
         vectors = self._vectors(self._embeddings.encoder(), documents, on_error)
         for positions, dense in vectors.compute(given, _lots(documents)):
-            coming = [documents[position] for position in positions]
+            coming = [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
             with self._handed_over(coming, dense):
                 self._store.add_documents(coming)
         return vectors.skipped
@@ -97,7 +97,7 @@ class TwoStages:
         vectors = self._vectors(await asyncio.to_thread(self._embeddings.encoder), documents, on_error)
         async with aclosing(vectors.acompute(given, _lots(documents))) as computed:
             async for positions, dense in computed:
-                coming = [documents[position] for position in positions]
+                coming = [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
                 with self._handed_over(coming, dense):
                     await self._store.aadd_documents(coming)
         return vectors.skipped
@@ -105,12 +105,12 @@ class TwoStages:
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
         unique = list(dict.fromkeys(ids))  # some stores refuse none and repetitions
-        return _with_ids(self._store.get_by_ids(unique)) if unique else []
+        return _as_given(self._store.get_by_ids(unique)) if unique else []
 
     async def aget(self, ids: Sequence[str]) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
         unique = list(dict.fromkeys(ids))
-        return _with_ids(await self._store.aget_by_ids(unique)) if unique else []
+        return _as_given(await self._store.aget_by_ids(unique)) if unique else []
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete documents that are there. Token vectors stay: other documents may have the same content."""
@@ -174,6 +174,11 @@ def _with_ids(documents: Iterable[Document]) -> list[Document]:
     ]
 
 
+def _as_given(documents: Iterable[Document]) -> list[Document]:
+    """Return documents with their ids, and without what we noted in them."""
+    return [without_note(document) for document in _with_ids(documents)]
+
+
 def _options(search: Search) -> dict[str, Any]:
     chosen = {} if search.filter is None else {"filter": search.filter}
     return {**search.options, **chosen, "k": search.fetch_k}
@@ -185,7 +190,7 @@ def _text(query: Item) -> str:
 
 
 def _scored(found: Sequence[Document], ranked: Sequence[Placed]) -> list[Scored]:
-    return [Scored(document=found[each.index], score=each.score) for each in ranked]
+    return [Scored(document=without_note(found[each.index]), score=each.score) for each in ranked]
 
 
 @contextmanager

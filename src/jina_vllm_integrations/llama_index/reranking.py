@@ -24,6 +24,7 @@ from jina_vllm_integrations.llama_index.rerank_events import Reranking, rerankin
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.errors import InputError
+    from jina_vllm_integrations.token_store.keys import Known
     from jina_vllm_integrations.types import Item
 
 
@@ -146,7 +147,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
         """Return what traces call the model. May read the checkpoint's files."""
         return str(self.model) if self.engine is None else self.engine.checkpoint.model
 
-    def _candidates(self, nodes: list[NodeWithScore]) -> "list[Item | InputError]":
+    def _candidates(self, nodes: list[NodeWithScore]) -> "list[Item | Known | InputError]":
         """Return what each node is ranked by, or why there is nothing. Looks at the file system."""
         return found_items(nodes, self.page_images(), self.metadata_mode)
 

@@ -20,7 +20,9 @@ from jina_vllm_integrations.llama_index.rankables import (
     names_of,
     noting_ids,
     query_item,
+    with_note,
     with_score,
+    without_note,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
     from jina_vllm_integrations.llama_index.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
+    from jina_vllm_integrations.token_store.keys import Known
     from jina_vllm_integrations.types import FloatArray, Item
 
 
@@ -94,7 +97,7 @@ class TwoStages:
         given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(self._embedding.encoder(), nodes, on_error)
         for positions, dense in vectors.compute(given, lots_of(len(nodes))):
-            index.insert_nodes(_embedded([nodes[position] for position in positions], dense))
+            index.insert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     async def ainsert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
@@ -104,7 +107,7 @@ class TwoStages:
         vectors = self._vectors(await asyncio.to_thread(self._embedding.encoder), nodes, on_error)
         async with aclosing(vectors.acompute(given, lots_of(len(nodes)))) as computed:
             async for positions, dense in computed:
-                await index.ainsert_nodes(_embedded([nodes[position] for position in positions], dense))
+                await index.ainsert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     def delete(self, node_ids: Sequence[str]) -> None:
@@ -137,7 +140,10 @@ class TwoStages:
             )
         return self._first
 
-    def _items(self, nodes: Sequence[NodeWithScore]) -> list[Item | InputError]:
+    def _noted(self, nodes: Sequence[BaseNode], positions: Sequence[int], vectors: DocumentVectors) -> list[BaseNode]:
+        return [with_note(nodes[at], vectors.contents.get(at), self._images) for at in positions]
+
+    def _items(self, nodes: Sequence[NodeWithScore]) -> list[Item | Known | InputError]:
         """Return what nodes are ranked by, or why there is nothing. Looks at the file system."""
         return found_items(nodes, self._images, MetadataMode.EMBED)
 
@@ -158,4 +164,5 @@ def _embedded(nodes: Sequence[BaseNode], dense: FloatArray) -> list[BaseNode]:
 
 
 def _ranked(found: Sequence[NodeWithScore], ranked: Sequence[Placed]) -> list[NodeWithScore]:
-    return [with_score(found[each.index], each.score, keep_retrieval_score=False) for each in ranked]
+    scored = [with_score(found[each.index], each.score, keep_retrieval_score=False) for each in ranked]
+    return [NodeWithScore(node=without_note(each.node), score=each.score) for each in scored]
