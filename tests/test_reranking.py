@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image
 
 from jina_vllm_integrations import (
     EmptyTextError,
+    EngineClosedError,
+    ImageError,
     ImageFormatError,
     ImageInput,
     ImageNotFoundError,
@@ -181,6 +184,35 @@ def test_a_bad_candidate_is_named(reranker, bad, error):
         with pytest.raises(error) as caught:
             rank(bad, CANDIDATES)
         assert caught.value.index is None
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_bad_candidates_can_be_left_out(reranker, encoder, engine, caplog, way):
+    """Whatever is wrong with them and whenever that shows, the others are ranked as if they were alone."""
+    engine.spoilt = "spoilt text"
+    broken = encoded(Image.effect_noise((90, 60), 50).convert("RGB"))[:-900]
+    candidates = ["  ", *CANDIDATES, Path("missing.png"), broken, "spoilt text", ImageError("not read."), broken, 7]
+    bad = [0, 6, 7, 8, 9, 10, 11]
+
+    def rank(*given):
+        ranked = getattr(reranker, "rerank" if way == "sync" else "arerank")(*given, on_error="skip")
+        return ranked if way == "sync" else asyncio.run(ranked)
+
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "jina_vllm_integrations"):
+            ranked = rank(QUERY, candidates)
+        assert [(each.index - 1, each.score) for each in ranked] == plain(reranker.rerank(QUERY, CANDIDATES))
+        assert [each.index for each in ranked.skipped] == [each.error.index for each in ranked.skipped] == bad
+        assert len(caplog.records) == len(bad)
+    assert rank(QUERY, ["", 7]) == []
+    for query in ("", broken):
+        with pytest.raises(InputError) as caught:
+            rank(query, CANDIDATES)
+        assert caught.value.index is None
+    engine.close()
+    with pytest.raises(EngineClosedError):
+        rank(QUERY, [*candidates, "new"])
 
 
 def test_vectors_that_are_not_finite_are_named(reranker, engine):

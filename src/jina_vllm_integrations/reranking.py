@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jina_vllm_integrations.encoding.requests import check_plural
-from jina_vllm_integrations.errors import naming, renaming
+from jina_vllm_integrations.encoding.results import tokens_of
+from jina_vllm_integrations.errors import InputError, naming, renaming
 from jina_vllm_integrations.foundation.options import check_choice, check_count
+from jina_vllm_integrations.foundation.skipping import OnError, Skipped, Skipping
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.scoring.maxsim import Normalize, ranking
-from jina_vllm_integrations.token_store.keys import pinned_requests, source_key
+from jina_vllm_integrations.token_store.keys import Known, each_pinned, source_key
 from jina_vllm_integrations.types import Ranked, TokenVectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.results import Result
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Embedding, Item, Request
+    from jina_vllm_integrations.types import Item, Request
+
+
+class Ranking(list[Ranked]):
+    """Candidates that were ranked, the best first.
+
+    Attributes:
+        skipped: Those that could not be, because that was chosen, in the order in which they were given.
+    """
+
+    def __init__(self, ranked: Iterable[Ranked] = (), *, skipped: Sequence[Skipped] = ()) -> None:
+        super().__init__(ranked)
+        self.skipped = list(skipped)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,25 +47,40 @@ class _Plan:
 
     Attributes:
         query: The query's vectors where they were given.
-        keys: Of each candidate; equal candidates have equal keys.
-        positions: Of the first candidate with each key.
+        positions: Of the good candidates with each key; equal candidates have equal keys.
         found: What the store has.
         requests: The query's unless it was computed before, then those of the keys that are missing.
         missing: These keys.
+        skipping: What is done about bad candidates.
     """
 
     query: TokenVectors | None
-    keys: list[bytes]
-    positions: dict[bytes, int]
+    positions: dict[bytes, list[int]]
     found: dict[bytes, TokenVectors]
     requests: list[Request]
     missing: list[bytes]
+    skipping: Skipping
 
     @property
     def asked_for(self) -> list[int | None]:
         """Which candidate each request is about; ``None`` for the query."""
         asked: list[int | None] = [] if self.query is not None else [None]
-        return asked + [self.positions[key] for key in self.missing]
+        return asked + [self.positions[key][0] for key in self.missing]
+
+    def leave_out_one(self, error: InputError, keys: Sequence[bytes]) -> bytes:
+        """Do as `leave_out` with the one of some keys that an error names, and return it."""
+        if error.index is None:  # the query
+            raise error
+        key = keys[error.index]
+        self.leave_out(error, key)
+        return key
+
+    def leave_out(self, error: InputError, key: bytes) -> None:
+        """Leave out all candidates with a key, or raise the error about the first."""
+        for position in self.positions.pop(key):
+            error.index = position
+            self.skipping.leave_out(error)
+            error = copy(error)
 
 
 class LateInteractionReranker:
@@ -83,14 +115,23 @@ class LateInteractionReranker:
         self._normalize = normalize
 
     def rerank(
-        self, query: Item | TokenVectors, candidates: Iterable[Item], *, top_n: int | None = None
-    ) -> list[Ranked]:
+        self,
+        query: Item | TokenVectors,
+        candidates: Iterable[Item | Known | InputError],
+        *,
+        top_n: int | None = None,
+        on_error: OnError | Skipping = "raise",
+    ) -> Ranking:
         """Rank candidates.
 
         Args:
             query: A text or an image, or its token vectors where a first stage has computed them.
-            candidates: Texts, images, or a mix of both. Equal ones are computed once.
+            candidates: Texts, images, or a mix of both. Equal ones are computed once. Where whoever reads them could
+                not read one, its `InputError` may stand in its place. Of one that is `Known` no file is read if the
+                store has its vectors.
             top_n: How many to return at most; ``None`` for all.
+            on_error: A bad candidate raises; or ``"skip"`` to log it as a warning, rank the others, and list it in the
+                ``skipped`` of what is returned. A bad query raises all the same.
 
         Returns:
             The best first; of equals, the earlier first. ``index`` is the position in ``candidates``.
@@ -98,55 +139,96 @@ class LateInteractionReranker:
         Raises:
             InputError: A candidate cannot be embedded, or its vectors are not finite; ``index`` names it, and is
                 ``None`` for the query.
-            OptionError: ``top_n`` is not a whole number from 1.
+            OptionError: ``top_n`` is not a whole number from 1, or there is no such choice.
             CheckpointError: The checkpoint has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
             StoreError: The store cannot be read or written.
         """
+        skipping = _skipping(on_error)
         items = _checked(candidates, top_n)
         if not items:
-            return []
-        plan = self._plan(query, items)
+            return Ranking()
+        plan = self._plan(query, items, skipping)
+        # Where one error ends the call, what is in flight after it is cancelled.
+        answers = self.encoder.compute if skipping.raises else self.encoder.answers
         with renaming(plan.asked_for):
-            embeddings = list(self.encoder.compute(plan.requests))
-        return self._ranked(plan, embeddings, top_n)
+            results = list(answers(plan.requests))
+        return self._ranked(plan, results, top_n)
 
     async def arerank(
-        self, query: Item | TokenVectors, candidates: Iterable[Item], *, top_n: int | None = None
-    ) -> list[Ranked]:
+        self,
+        query: Item | TokenVectors,
+        candidates: Iterable[Item | Known | InputError],
+        *,
+        top_n: int | None = None,
+        on_error: OnError | Skipping = "raise",
+    ) -> Ranking:
         """Do as `rerank`, without blocking the event loop. Cancelling stops the work."""
+        skipping = _skipping(on_error)
         items = await asyncio.to_thread(_checked, candidates, top_n)
         if not items:
-            return []
-        plan = await asyncio.to_thread(self._plan, query, items)
+            return Ranking()
+        plan = await asyncio.to_thread(self._plan, query, items, skipping)
         with renaming(plan.asked_for):
-            embeddings = await self.encoder.acompute(plan.requests)
-        return await asyncio.to_thread(self._ranked, plan, embeddings, top_n)
+            if skipping.raises:
+                results: Sequence[Result] = await self.encoder.acompute(plan.requests)
+            else:
+                results = await self.encoder.aanswers(plan.requests)
+        return await asyncio.to_thread(self._ranked, plan, results, top_n)
 
-    def _plan(self, query: Item | TokenVectors, candidates: list[Item]) -> _Plan:
+    def _plan(
+        self, query: Item | TokenVectors, candidates: list[Item | Known | InputError], skipping: Skipping
+    ) -> _Plan:
         asked = [] if isinstance(query, TokenVectors) else self._asked(query)
-        requests = pinned_requests(self.encoder, candidates, role="document")
-        keys = self._keys(requests)
-        positions = {key: index for index, key in reversed(list(enumerate(keys)))}
-        found = self._found(list(positions))
+        keys, found = self._known(candidates)
+        requests = self._requests(_unknown(candidates, keys), skipping)
+        keys |= self._keys(requests, skipping)
+        positions: dict[bytes, list[int]] = {}
+        for position in sorted(keys):
+            positions.setdefault(keys[position], []).append(position)
+        found |= self._found([key for key in positions if key not in found])
         missing = [key for key in positions if key not in found]
         return _Plan(
             query=query if isinstance(query, TokenVectors) else None,
-            keys=keys,
             positions=positions,
             found=found,
-            requests=[*asked, *(requests[positions[key]] for key in missing)],
+            requests=[*asked, *(requests[positions[key][0]] for key in missing)] if positions else [],
             missing=missing,
+            skipping=skipping,
         )
 
     def _asked(self, query: Item) -> list[Request]:
         with naming(None):
             return self.encoder.requests([query], role="query", output="tokens")
 
-    def _keys(self, requests: list[Request]) -> list[bytes]:
+    def _known(self, candidates: list[Item | Known | InputError]) -> tuple[dict[int, bytes], dict[bytes, TokenVectors]]:
+        """Return the keys of candidates whose vectors are found without looking at them, and these vectors."""
+        known = {position: each.content for position, each in enumerate(candidates) if isinstance(each, Known)}
+        if self.store is None or not known:
+            return {}, {}
+        keys = dict(zip(known, self.store.keys_of(self.encoder, known.values()), strict=True))
+        found = self._found(list(dict.fromkeys(keys.values())))
+        return {position: key for position, key in keys.items() if key in found}, found
+
+    def _requests(self, candidates: dict[int, Item | InputError], skipping: Skipping) -> dict[int, Request]:
+        """Return the pinned requests of good candidates by their positions. All are checked before one is read."""
+        requests = self.encoder.stream_requests(candidates.values(), role="document", output="tokens")
+        checked = _good(zip(candidates, requests, strict=True), skipping)
+        return _good(zip(checked, each_pinned(list(checked.values())), strict=True), skipping)
+
+    def _keys(self, requests: dict[int, Request], skipping: Skipping) -> dict[int, bytes]:
         if self.store is None:
-            return [source_key(request) for request in requests]
-        return self.store.keys(self.encoder, requests)
+            return {position: source_key(request) for position, request in requests.items()}
+        good = dict(requests)
+        while True:
+            try:
+                return dict(zip(good, self.store.keys(self.encoder, list(good.values())), strict=True))
+            except InputError as error:
+                if error.index is None:
+                    raise
+                error.index = list(good)[error.index]
+                skipping.leave_out(error)
+                del good[error.index]
 
     def _found(self, keys: list[bytes]) -> dict[bytes, TokenVectors]:
         if self.store is None:
@@ -154,37 +236,92 @@ class LateInteractionReranker:
         found = zip(keys, self.store.get_many(keys), strict=True)
         return {key: tokens for key, tokens in found if tokens is not None}
 
-    def _ranked(self, plan: _Plan, embeddings: Sequence[Embedding], top_n: int | None) -> list[Ranked]:
-        computed = [_tokens(embedding) for embedding in embeddings]
-        query = computed.pop(0) if plan.query is None else plan.query
-        with renaming([plan.positions[key] for key in plan.missing]):
-            kept = self._kept(plan.missing, computed)
-        vectors = {**plan.found, **dict(zip(plan.missing, kept, strict=True))}
-        with renaming(list(plan.positions.values())):
-            scores = score(query, [vectors[key] for key in plan.positions], normalize=self._normalize)
-        score_of = dict(zip(plan.positions, scores, strict=True))
-        all_scores = np.array([score_of[key] for key in plan.keys])
-        return [
-            Ranked(index=index, score=float(all_scores[index]), stored=plan.keys[index] in plan.found)
-            for index in ranking(all_scores)[:top_n]
+    def _ranked(self, plan: _Plan, results: Sequence[Result], top_n: int | None) -> Ranking:
+        answers = list(results)
+        query = plan.query
+        if query is None and answers:
+            query = _asked_vectors(answers.pop(0))
+        vectors = {**plan.found, **self._kept(plan, answers)}
+        scores = {} if query is None else self._scores(plan, query, vectors)
+        score_of = {position: scores[key] for key, positions in plan.positions.items() for position in positions}
+        stored = {position for key in plan.found for position in plan.positions.get(key, ())}
+        places = sorted(score_of)
+        order = ranking(np.array([score_of[position] for position in places], dtype=np.float32))[:top_n]
+        ranked = [
+            Ranked(index=position, score=float(score_of[position]), stored=position in stored)
+            for position in (places[place] for place in order)
         ]
+        return Ranking(ranked, skipped=sorted(plan.skipping.skipped, key=attrgetter("index")))
 
-    def _kept(self, keys: list[bytes], computed: list[TokenVectors]) -> list[TokenVectors]:
-        """Keep vectors, and return them as they are kept."""
+    def _kept(self, plan: _Plan, answers: Sequence[Result]) -> dict[bytes, TokenVectors]:
+        """Keep the vectors of good candidates, and return them as they are kept."""
+        computed: dict[bytes, TokenVectors] = {}
+        for key, answer in zip(plan.missing, answers, strict=True):
+            if isinstance(answer, InputError):
+                plan.leave_out(answer, key)
+            else:
+                computed[key] = tokens_of(answer)
+        while True:
+            try:
+                return dict(zip(computed, self._put(list(computed.items())), strict=True))
+            except InputError as error:
+                del computed[plan.leave_out_one(error, list(computed))]
+
+    def _put(self, computed: list[tuple[bytes, TokenVectors]]) -> list[TokenVectors]:
         if self.store is None:
-            return computed
+            return [tokens for _, tokens in computed]
         if self.store.readonly:
-            return [self.store.as_kept(tokens, index=index) for index, tokens in enumerate(computed)]
-        return self.store.put_many(list(zip(keys, computed, strict=True)))
+            return [self.store.as_kept(tokens, index=index) for index, (_, tokens) in enumerate(computed)]
+        return self.store.put_many(computed)
+
+    def _scores(self, plan: _Plan, query: TokenVectors, vectors: dict[bytes, TokenVectors]) -> dict[bytes, np.float32]:
+        while True:
+            keys = list(plan.positions)
+            try:
+                return dict(
+                    zip(keys, score(query, [vectors[key] for key in keys], normalize=self._normalize), strict=True)
+                )
+            except InputError as error:
+                plan.leave_out_one(error, keys)
 
 
-def _checked(candidates: Iterable[Item], top_n: int | None) -> list[Item]:
+def _skipping(on_error: OnError | Skipping) -> Skipping:
+    return on_error if isinstance(on_error, Skipping) else Skipping(on_error)
+
+
+def _checked(candidates: Iterable[Item | Known | InputError], top_n: int | None) -> list[Item | Known | InputError]:
     check_plural(candidates)
     if top_n is not None:
         check_count("top_n", top_n)
     return list(candidates)
 
 
-def _tokens(embedding: Embedding) -> TokenVectors:
-    assert embedding.tokens is not None
-    return embedding.tokens
+def _unknown(candidates: list[Item | Known | InputError], keys: dict[int, bytes]) -> dict[int, Item | InputError]:
+    """Return the items that must be looked at, by their positions."""
+    return {
+        position: each.item if isinstance(each, Known) else each
+        for position, each in enumerate(candidates)
+        if position not in keys
+    }
+
+
+def _good(requests: Iterable[tuple[int, Request | Exception]], skipping: Skipping) -> dict[int, Request]:
+    """Return requests by their positions, without those that are errors."""
+    good: dict[int, Request] = {}
+    for position, request in requests:
+        if isinstance(request, InputError):
+            request.index = position
+            skipping.leave_out(request)
+        elif isinstance(request, Exception):
+            raise request
+        else:
+            good[position] = request
+    return good
+
+
+def _asked_vectors(answer: Result) -> TokenVectors:
+    """Return the query's, without which nothing can be ranked."""
+    if isinstance(answer, InputError):
+        answer.index = None
+        raise answer
+    return tokens_of(answer)

@@ -94,7 +94,8 @@ def make(embedding, engine, token_store, scans, tmp_path):
         if store is QdrantIndex:
             options["qdrant"] = QdrantIndex(JinaEncoder(engine, task="retrieval"), "pages", path=":memory:")
         else:
-            options |= {"index": store(embedding, tmp_path), "embedding": embedding, "token_store": token_store}
+            stages = {"index": store(embedding, tmp_path), "embedding": embedding, "token_store": token_store}
+            options = {**stages, **options}
         return JinaVLLMMultiVectorRetriever(**{"allowed_image_roots": (scans,), **options})
 
     return make
@@ -250,8 +251,8 @@ def test_a_bad_node_is_named_before_any_work(make, engine, scans, call):
 
 
 def test_a_page_that_is_gone_is_named_by_its_id(make, scans, call):
-    """A search that found it says which node it is."""
-    retriever = make()
+    """A search that found it says which node it is, where that was chosen."""
+    retriever = make(on_found_error="raise", token_store=None)
     retriever.insert_nodes([ImageNode(id_="page 7", image_path=str(scans / "red.png"))])
     (scans / "red.png").unlink()
     with pytest.raises(ImageNotFoundError) as caught:

@@ -20,7 +20,7 @@ def documents(texts=TEXTS):
 
 def page(image, text="", **metadata):
     """Return a page's document."""
-    return Document(text, metadata={"image": image, **metadata})
+    return Document(text, metadata={"image_uri": image, **metadata})
 
 
 def both_ways(reranker, *given):
@@ -31,6 +31,7 @@ def both_ways(reranker, *given):
 
 def refused(reranker, image, error):
     """Return the error about a page at position 1, which is the same both ways and comes before any work."""
+    reranker = reranker.model_copy(update={"on_found_error": "raise"})
     messages = set()
     for compress in both_ways(reranker, [Document("a text"), page(image)], QUERY):
         with pytest.raises(error) as caught:

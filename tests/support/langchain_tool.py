@@ -61,7 +61,7 @@ class PagesOfAFolder(Pages):
 
 def page(image, text="", **metadata):
     """Return a page's document."""
-    return Document(text, metadata={"image": image, **metadata})
+    return Document(text, metadata={"image_uri": image, **metadata})
 
 
 def two_pages():

@@ -37,6 +37,7 @@ def both_ways(reranker, nodes, query=QUERY):
 
 def refused(reranker, node, error):
     """Return the error about a node at position 1, which is the same both ways and comes before any work."""
+    reranker = reranker.model_copy(update={"on_found_error": "raise"})
     messages = set()
     for rerank in both_ways(reranker, found(TextNode(text="a text"), node)):
         with pytest.raises(error) as caught:

@@ -62,7 +62,7 @@ class PagesOfAFolder(Pages):
 
 def page(image, text="", **metadata):
     """Return a page's node as a store that knows only texts does."""
-    return TextNode(text=text, metadata={"image": image, **metadata})
+    return TextNode(text=text, metadata={"image_uri": image, **metadata})
 
 
 def found(*nodes):

@@ -14,6 +14,7 @@ from jina_vllm_integrations.encoding.results import dense_of, tokens_of
 from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.foundation.skipping import OnError, Skipped, Skipping
 from jina_vllm_integrations.token_store.keys import each_pinned
+from jina_vllm_integrations.types import ImagePrompt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
@@ -38,6 +39,7 @@ class DocumentVectors:
 
     Attributes:
         skipped: What was left out so far.
+        contents: The `content_key` of each image whose token vectors were kept, by its position.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class DocumentVectors:
         self._skipping = Skipping(on_error)
         self._names = names
         self.skipped: list[Skipped] = self._skipping.skipped
+        self.contents: dict[int, bytes] = {}
 
     def compute(
         self, items: Sequence[Item | InputError], lots: Iterable[range]
@@ -140,8 +143,14 @@ class DocumentVectors:
         if self._store is None or not documents:
             return None
         try:
-            keys = self._store.keys(self._encoder, [document.request for document in documents])
+            contents = self._store.contents([document.request for document in documents])
+            keys = self._store.keys_of(self._encoder, contents)
             self._store.put_many(zip(keys, [tokens_of(document.embedding) for document in documents], strict=True))
+            self.contents |= {
+                document.position: content
+                for document, content in zip(documents, contents, strict=True)
+                if isinstance(document.request.prompt, ImagePrompt)
+            }
         except InputError as error:
             if error.index is None:
                 raise

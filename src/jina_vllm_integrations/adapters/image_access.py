@@ -13,7 +13,7 @@ class ImageAccess(BaseModel):
 
     Attributes:
         image_keys: Where metadata may name an image: a path, file URI, data URI or URL, as ``str``. The first that is
-            there counts, and ``None`` as not there. The loader and the reader of pages write ``"image_uri"``.
+            there counts, and ``None`` and ``""`` as not there. Loaders and readers of pages write ``"image_uri"``.
         allowed_image_roots: The folders whose files may be read; a relative path is one of the working folder.
         allow_image_urls: Fetch http and https URLs, from public addresses only.
     """

@@ -4,20 +4,26 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.found import FoundErrors, Placed, Said
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.encoding.engine import Engine
+from jina_vllm_integrations.foundation.skipping import OnFoundError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.scoring.maxsim import Normalize
 from jina_vllm_integrations.token_store import TokenStore
-from jina_vllm_integrations.types import Item, Ranked, Task
+from jina_vllm_integrations.types import Item, Task
+
+if TYPE_CHECKING:
+    from jina_vllm_integrations.errors import InputError
+    from jina_vllm_integrations.token_store.keys import Known
 
 
 class LateInteraction(ImageAccess, CopiedBySettings):
@@ -40,7 +46,9 @@ class LateInteraction(ImageAccess, CopiedBySettings):
     top_n: int | None = Field(default=3, ge=1, strict=True)
     score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     normalize: Normalize = "mean"
+    on_found_error: OnFoundError = "skip"
 
+    _said: Said = PrivateAttr(default_factory=Said)
     _lazy: LazyEncoder = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
@@ -52,7 +60,14 @@ class LateInteraction(ImageAccess, CopiedBySettings):
         """Close an engine of its own; what the caller gave stays open. Later calls raise `EngineClosedError`."""
         self._lazy.close()
 
-    def _rank(self, query: Item, candidates: Sequence[Item], top_n: int | None) -> list[Ranked]:
+    def _rank(
+        self,
+        query: Item,
+        candidates: "Sequence[Item | Known | InputError]",
+        top_n: int | None,
+        errors: FoundErrors,
+        names: Sequence[str],
+    ) -> list[Placed]:
         """Return the relevant ones, the best first; without candidates no engine is needed.
 
         Raises:
@@ -60,14 +75,28 @@ class LateInteraction(ImageAccess, CopiedBySettings):
         """
         if not candidates:
             return []
-        return relevant(self._late_interaction().rerank(query, candidates, top_n=top_n), self.score_threshold)
+        reranker = self._late_interaction()
+        ranking = reranker.rerank(query, candidates, top_n=top_n, on_error=errors.skipping(names))
+        return relevant(errors.placed(ranking, top_n), self.score_threshold)
 
-    async def _arank(self, query: Item, candidates: Sequence[Item], top_n: int | None) -> list[Ranked]:
+    async def _arank(
+        self,
+        query: Item,
+        candidates: "Sequence[Item | Known | InputError]",
+        top_n: int | None,
+        errors: FoundErrors,
+        names: Sequence[str],
+    ) -> list[Placed]:
         """Do as `_rank`, without blocking the event loop. Cancelling stops the work."""
         if not candidates:
             return []
         reranker = await asyncio.to_thread(self._late_interaction)
-        return relevant(await reranker.arerank(query, candidates, top_n=top_n), self.score_threshold)
+        ranking = await reranker.arerank(query, candidates, top_n=top_n, on_error=errors.skipping(names))
+        return relevant(errors.placed(ranking, top_n), self.score_threshold)
+
+    def _found_errors(self) -> FoundErrors:
+        """Return what is done about bad documents that a store found."""
+        return FoundErrors(self.on_found_error, self._said)
 
     def _late_interaction(self) -> LateInteractionReranker:
         """Return who ranks. The first call reads the model's metadata."""

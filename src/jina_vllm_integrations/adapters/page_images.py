@@ -16,8 +16,9 @@ from jina_vllm_integrations.types import ImageInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-IMAGE_KEYS = ("image_uri", "image")
-"""Where metadata names an image, unless the caller says otherwise."""
+IMAGE_KEYS = ("image_uri",)
+"""Where metadata names an image, unless the caller says otherwise: there our loaders and readers of pages write it, and
+hardly anybody else has a column of that name."""
 
 _Value = TypeVar("_Value")
 
@@ -53,15 +54,18 @@ class PageImages:
         return cls(keys=_several("image_keys", keys), roots=folders, urls=urls)
 
     def named_by(self, metadata: Mapping[str, Any]) -> ImageInput | None:
-        """Return the image that metadata names, not yet opened; ``None`` for none.
+        """Return the image that metadata names, not yet opened; ``None`` for none. An empty ``str`` is none.
 
         Raises:
             InputError: As `read`.
         """
-        key = next((key for key in self.keys if metadata.get(key) is not None), None)
-        if key is None:
-            return None
-        return self.read(metadata[key], f"metadata[{key!r}]")
+        key = self._key(metadata)
+        return None if key is None else self.read(metadata[key], f"metadata[{key!r}]")
+
+    def source(self, metadata: Mapping[str, Any]) -> str | None:
+        """Return how metadata names an image, in its own words; ``None`` for none, or for what is no ``str``."""
+        key = self._key(metadata)
+        return metadata[key] if key is not None and isinstance(metadata[key], str) else None
 
     def read(self, source: object, place: str) -> ImageInput:
         """Return the image that a path, file URI, data URI or URL names, not yet opened, if it may be read.
@@ -88,6 +92,9 @@ class PageImages:
             return ImageInput(self._fetched(source, place))
         return ImageInput(self._allowed(source, source, place))
 
+    def _key(self, metadata: Mapping[str, Any]) -> str | None:
+        return next((key for key in self.keys if is_there(metadata.get(key))), None)
+
     def _fetched(self, url: str, place: str) -> str:
         if not self.urls:
             raise ImageAddressError(
@@ -106,6 +113,11 @@ class PageImages:
                 f"followed, got {source[-_LONGEST_LABEL:]!r}. Add its folder there if all of it may be read."
             )
         return real
+
+
+def is_there(value: object) -> bool:
+    """Return whether metadata has something: ``None`` and an empty ``str`` are what a table has where nothing is."""
+    return value is not None and not (isinstance(value, str) and not value)
 
 
 def _several(name: str, values: Iterable[_Value]) -> tuple[_Value, ...]:

@@ -11,9 +11,12 @@ from jina_vllm_integrations.reranking import LateInteractionReranker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.errors import InputError
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import FloatArray, Item, Ranked, TokenVectors
+    from jina_vllm_integrations.token_store.keys import Known
+    from jina_vllm_integrations.types import FloatArray, Item, TokenVectors
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,13 +58,29 @@ class QueryVectors:
             (dense,), (tokens,) = await encoder.aembed_both([query], role="query")
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
 
-    def ranked(self, candidates: Sequence[Item], k: int) -> list[Ranked]:
-        """Rank what was found, and return so many at most, the best first. Errors are those of the reranker."""
-        return self.reranker.rerank(self.tokens, candidates, top_n=k)
+    def ranked(
+        self, candidates: Sequence[Item | Known | InputError], k: int, *, names: Sequence[str], errors: FoundErrors
+    ) -> list[Placed]:
+        """Rank what was found, and return so many at most, the best first.
 
-    async def aranked(self, candidates: Sequence[Item], k: int) -> list[Ranked]:
+        Args:
+            candidates: What each is ranked by, or why there is nothing.
+            k: How many.
+            names: What each is called, for the log.
+            errors: What is done about bad ones.
+
+        Raises:
+            JinaVLLMError: As `LateInteractionReranker.rerank`.
+        """
+        return errors.placed(self.reranker.rerank(self.tokens, candidates, top_n=k, on_error=errors.skipping(names)), k)
+
+    async def aranked(
+        self, candidates: Sequence[Item | Known | InputError], k: int, *, names: Sequence[str], errors: FoundErrors
+    ) -> list[Placed]:
         """Do as `ranked`, without blocking the event loop. Cancelling stops the work."""
-        return await self.reranker.arerank(self.tokens, candidates, top_n=k)
+        return errors.placed(
+            await self.reranker.arerank(self.tokens, candidates, top_n=k, on_error=errors.skipping(names)), k
+        )
 
 
 def _reranker(encoder: JinaEncoder, token_store: TokenStore | None) -> LateInteractionReranker:

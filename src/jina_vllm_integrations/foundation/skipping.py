@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 OnError: TypeAlias = Literal["raise", "skip"]
 """What to do about an item, a file or a page that is bad."""
 
+OnFoundError: TypeAlias = Literal["skip", "last", "raise"]
+"""What to do about a bad document that a search found: leave it out, put it behind those that were ranked, or raise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
@@ -77,8 +80,11 @@ class Skipping:
         if self.raises or error.index is None:
             raise error
         name = f"item {error.index}" if name is None else name
-        logger.warning("skipped %s: %s", name, error.args[0])
+        self._log(name, str(error.args[0]))
         self.skipped.append(Skipped(index=error.index, name=name, error=unchained(error)))
+
+    def _log(self, name: str, why: str) -> None:
+        logger.warning("skipped %s: %s", name, why)
 
 
 def unchained(error: InputError) -> InputError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from langchain_core.documents import Document
 
 from jina_vllm_integrations.adapters.batches import items_of, items_or_errors
+from jina_vllm_integrations.adapters.content_notes import KEY, note, with_known
 from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError
 from jina_vllm_integrations.types import Item, TextInput
 
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.foundation.skipping import OnError
+    from jina_vllm_integrations.token_store.keys import Known
 
 Rankable: TypeAlias = str | Document | Mapping[str, Any]
 """A text; a document; or a dict with its text under ``"text"`` or ``"page_content"`` and its image under the reranker's
 ``image_keys``, there or in its ``"metadata"``."""
+
+SCORE = "relevance_score"
+"""Where rerankers of LangChain's put it."""
 
 
 def listed(documents: Iterable[Rankable]) -> list[Rankable]:
@@ -53,6 +58,45 @@ def items(rankables: Iterable[Rankable], images: PageImages) -> list[Item]:
     return items_of(rankables, lambda rankable: _item(rankable, images))
 
 
+def found_items(documents: Sequence[Document], images: PageImages) -> list[Item | Known | InputError]:
+    """Return what each document that a store found is ranked by, or why there is nothing. Looks at the file system."""
+    items = items_or_errors(documents, lambda document: _item(document, images))
+    return [
+        with_known(item, document.metadata, images.source(document.metadata))
+        for item, document in zip(items, documents, strict=True)
+    ]
+
+
+def with_note(document: Document, content: bytes | None, images: PageImages) -> Document:
+    """Return a copy that says what its image shows, for a store; a text as it is.
+
+    Args:
+        document: Stays as it is.
+        content: The `content_key` of the image; ``None`` where nothing of it was kept.
+        images: Which images there are.
+    """
+    source = images.source(document.metadata)
+    if content is None or source is None:
+        return without_note(document)
+    return document.model_copy(update={"metadata": {**document.metadata, KEY: note(content, source)}})
+
+
+def without_note(document: Document) -> Document:
+    """Return a copy as it was before it came into a store; one without a note as it is."""
+    if KEY not in document.metadata:
+        return document
+    metadata = {key: value for key, value in document.metadata.items() if key != KEY}
+    return document.model_copy(update={"metadata": metadata})
+
+
+def names_of(documents: Iterable[Document]) -> list[str]:
+    """Return what documents that a store found are called in the log."""
+    return [
+        f"the document {position}" if document.id is None else f"the document {document.id!r}"
+        for position, document in enumerate(documents)
+    ]
+
+
 def coming_items(documents: Iterable[Document], images: PageImages, on_error: OnError) -> Sequence[Item | InputError]:
     """Return what each document on its way into an index is embedded by. Looks at the file system.
 
@@ -63,9 +107,13 @@ def coming_items(documents: Iterable[Document], images: PageImages, on_error: On
     return made(documents, lambda document: _item(document, images))
 
 
-def with_score(document: Document, score: float) -> Document:
-    """Return a copy with a ``relevance_score`` in its metadata, which takes the place of an earlier stage's."""
-    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+def with_score(document: Document, score: float | None) -> Document:
+    """Return a copy with a ``relevance_score`` in its metadata, which takes the place of an earlier stage's.
+
+    One that could not be ranked has none: an earlier stage's is not comparable.
+    """
+    metadata = {key: value for key, value in document.metadata.items() if key != SCORE}
+    return document.model_copy(update={"metadata": metadata if score is None else {**metadata, SCORE: score}})
 
 
 def _document(rankable: Rankable, index: int) -> Document:

@@ -10,12 +10,21 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict
 
+from jina_vllm_integrations.adapters.found import FoundErrors, Placed
 from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
-from jina_vllm_integrations.langchain.rankables import Rankable, items, listed, listed_documents, with_score
-from jina_vllm_integrations.types import Item, Ranked
+from jina_vllm_integrations.langchain.rankables import (
+    Rankable,
+    found_items,
+    items,
+    listed,
+    listed_documents,
+    names_of,
+    with_score,
+)
+from jina_vllm_integrations.types import Item
 
 
 class Relevance(TypedDict):
@@ -33,9 +42,10 @@ class Relevance(TypedDict):
 class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
     """Ranks documents by MaxSim of their token vectors with a query's, texts and page images together.
 
-    A document whose metadata names an image is ranked by that image, any other by its ``page_content``. A document
-    with neither is an error, which names it: left out in silence it could never be found. Metadata may be a
-    stranger's, so a local image must be inside ``allowed_image_roots`` once links are followed, and a URL needs
+    A document whose metadata names an image is ranked by that image, any other by its ``page_content``. What
+    `compress_documents` is given was found by a store: a document that cannot be ranked takes none along, by
+    ``on_found_error``. What `rerank` is given is the caller's own: there it is an error, which names it. Metadata may
+    be a stranger's, so a local image must be inside ``allowed_image_roots`` once links are followed, and a URL needs
     ``allow_image_urls``.
 
     Give it a ``store``: each document is then computed once, and later only the query.
@@ -56,8 +66,12 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         score_threshold: The least score to return.
         normalize: ``"mean"`` over the query's tokens, from -1 to 1 and comparable across queries, as a threshold
             needs; or their ``"sum"``, MaxSim as the literature has it. The order is the same.
+        on_found_error: What to do about a document that cannot be ranked: its image's file is missing or must not be
+            read, or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out; ``"last"``
+            puts it behind those that were ranked, without a ``relevance_score``, where ``top_n`` leaves room and
+            there is no ``score_threshold``; or ``"raise"``. An engine's errors always raise.
         image_keys: Where metadata may name an image: a path, file URI, data URI or URL, as ``str``. The first that is
-            there counts, and ``None`` as not there. `PageImageLoader` writes ``"image_uri"``.
+            there counts, and ``None`` and ``""`` as not there. `PageImageLoader` writes ``"image_uri"``.
         allowed_image_roots: The folders whose files metadata may name; a relative path is one of the working folder.
         allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only.
 
@@ -68,9 +82,9 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
     Example:
         >>> with TokenStore("vectors") as store:
         ...     reranker = JinaVLLMRerank(engine=engine, store=store, allowed_image_roots=(Path("scans"),))
-        ...     page = Document("", id="7", metadata={"image": "scans/1.png"})
+        ...     page = Document("", id="7", metadata={"image_uri": "scans/1.png"})
         ...     reranker.compress_documents([page, Document("a text")], "Where is the total?")
-        [Document(id='7', metadata={'image': 'scans/1.png', 'relevance_score': 0.71}, page_content=''), ...]
+        [Document(id='7', metadata={'image_uri': 'scans/1.png', 'relevance_score': 0.71}, page_content=''), ...]
     """
 
     model_config = ConfigDict(frozen=True)
@@ -92,14 +106,16 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
             Copies, the best first, of equals the earlier: with their ids and metadata, and a ``relevance_score`` in it.
 
         Raises:
-            InputError: A document cannot be embedded, or its image must not be read; ``index`` is its position, and
-                ``None`` for the query.
+            InputError: The query cannot be embedded, ``index`` is ``None``; or by ``on_found_error="raise"`` a document
+                cannot be, or its image must not be read: ``index`` is its position.
             CheckpointError: The model cannot be served, or has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
             StoreError: The store cannot be read or written.
         """
         documents = listed_documents(documents)
-        return _with_scores(documents, self._ranked(documents, query, self.top_n))
+        errors, names = self._found_errors(), names_of(documents)
+        candidates = found_items(documents, self.page_images())
+        return _with_scores(documents, self._rank(query, candidates, self.top_n, errors, names))
 
     async def acompress_documents(
         self,
@@ -109,7 +125,9 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
     ) -> list[Document]:
         """Do as `compress_documents`, without blocking the event loop. Cancelling stops the work."""
         documents = listed_documents(documents)
-        return _with_scores(documents, await self._aranked(documents, query, self.top_n))
+        errors, names = self._found_errors(), names_of(documents)
+        candidates = await asyncio.to_thread(found_items, documents, self.page_images())
+        return _with_scores(documents, await self._arank(query, candidates, self.top_n, errors, names))
 
     def rerank(
         self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
@@ -126,7 +144,9 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
 
         Raises:
             OptionError: ``top_n`` is not a whole number from 1.
-            JinaVLLMError: As `compress_documents`.
+            InputError: A document cannot be embedded, or its image must not be read; ``index`` is its position, and
+                ``None`` for the query.
+            JinaVLLMError: What else `compress_documents` raises.
         """
         return _relevances(self._ranked(listed(documents), query, self._most(top_n)))
 
@@ -140,11 +160,12 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         """Return a view for what takes a ``BaseCrossEncoder``, texts only. It shares the engine and the store."""
         return JinaVLLMCrossEncoder(self._late_interaction)
 
-    def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
-        return self._rank(query, self._candidates(documents), top_n)
+    def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
+        return self._rank(query, self._candidates(documents), top_n, _STRICT, [])
 
-    async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
-        return await self._arank(query, await asyncio.to_thread(self._candidates, documents), top_n)
+    async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
+        candidates = await asyncio.to_thread(self._candidates, documents)
+        return await self._arank(query, candidates, top_n, _STRICT, [])
 
     def _most(self, top_n: int | EllipsisType | None) -> int | None:
         if isinstance(top_n, EllipsisType):
@@ -158,9 +179,12 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return items(documents, self.page_images())
 
 
-def _with_scores(documents: Sequence[Document], ranked: Sequence[Ranked]) -> list[Document]:
+_STRICT = FoundErrors("raise")
+
+
+def _with_scores(documents: Sequence[Document], ranked: Sequence[Placed]) -> list[Document]:
     return [with_score(documents[each.index], each.score) for each in ranked]
 
 
-def _relevances(ranked: Sequence[Ranked]) -> list[Relevance]:
-    return [Relevance(index=each.index, relevance_score=each.score) for each in ranked]
+def _relevances(ranked: Sequence[Placed]) -> list[Relevance]:
+    return [Relevance(index=each.index, relevance_score=each.score) for each in ranked if each.score is not None]

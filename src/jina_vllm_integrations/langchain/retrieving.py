@@ -12,9 +12,11 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field, SkipValidation
 
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
+from jina_vllm_integrations.adapters.found import FoundErrors
 from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.foundation.options import check_count
+from jina_vllm_integrations.foundation.skipping import OnFoundError
 from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
 from jina_vllm_integrations.langchain.images import LangChainInput, multimodal_item
 from jina_vllm_integrations.langchain.page_documents import PageDocuments
@@ -54,6 +56,10 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         fetch_k: How many to find in the first stage, and rank; at least ``k``.
         filter: Which documents may be found, as the vector store has it; for Qdrant a `qdrant_client.models.Filter`.
         score_threshold: The least ``relevance_score`` to return.
+        on_found_error: What to do about a document that was found and cannot be ranked: its image's file is missing or
+            must not be read, or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out;
+            ``"last"`` puts it behind those that were ranked, without a ``relevance_score``, where ``k`` leaves room and
+            there is no ``score_threshold``; or ``"raise"``. An engine's errors always raise. Qdrant needs no file.
         search_kwargs: What else the vector store's search takes, such as ``fetch_k`` of LangChain's FAISS, which it
             needs beside a filter; or ``exact`` of `QdrantIndex.search`.
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
@@ -87,6 +93,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
     fetch_k: int = Field(default=50, ge=1, strict=True)
     filter: Any = None
     score_threshold: float | None = Field(default=None, allow_inf_nan=False)
+    on_found_error: OnFoundError = "skip"
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
@@ -103,7 +110,8 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             self._pages = QdrantPages(self.index, self.page_images())
         elif self.vectorstore is not None:
             embeddings = self._own_embeddings(self.vectorstore)
-            self._pages = TwoStages(self.vectorstore, embeddings, self.token_store, self.page_images())
+            errors = FoundErrors(self.on_found_error)
+            self._pages = TwoStages(self.vectorstore, embeddings, self.token_store, self.page_images(), errors)
 
     def invoke(
         self,
@@ -123,7 +131,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             The best first.
 
         Raises:
-            InputError: The query cannot be embedded, or what was found has an image that cannot be read.
+            InputError: The query cannot be embedded; or what was found cannot be ranked, by ``on_found_error="raise"``.
             OptionError: An option or its value does not exist, or the vector store cannot be searched by an image.
             CheckpointError: The model cannot be served, or has no multi-vector head.
             EngineError: The engine did not start, was closed or died.

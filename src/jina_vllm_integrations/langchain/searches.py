@@ -37,11 +37,11 @@ class Scored:
 
     Attributes:
         document: As it is kept.
-        score: MaxSim over the number of the query's tokens, from -1 to 1.
+        score: MaxSim over the number of the query's tokens, from -1 to 1; ``None`` for one that could not be ranked.
     """
 
     document: Document
-    score: float
+    score: float | None
 
 
 class PageIndex(Protocol):

@@ -74,7 +74,7 @@ def create_page_search_tool(
             path as the agent's own tool knows it. ``None`` for a document without one. Left out, it is what metadata
             has.
         image_keys: Where metadata may name an image; the first that is there counts. Left out, like the three that
-            follow, it is what the retriever has, as `JinaVLLMRetriever`, and else ``"image_uri"`` and ``"image"``.
+            follow, it is what the retriever has, as `JinaVLLMRetriever`, and else ``"image_uri"``.
         allowed_image_roots: The folders whose files metadata may name. None, if the retriever does not say otherwise.
         allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only. Not done, if the
             retriever does not say otherwise.

@@ -13,7 +13,7 @@ from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming, noting
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
-from jina_vllm_integrations.langchain.rankables import coming_items, items
+from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of, with_note, without_note
 from jina_vllm_integrations.langchain.searches import Scored
 from jina_vllm_integrations.types import TextInput
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
+    from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import FloatArray, Item, Ranked
+    from jina_vllm_integrations.types import FloatArray, Item
 
 
 class TwoStages:
@@ -42,6 +43,7 @@ class TwoStages:
         embeddings: The store's own.
         token_store: Keeps token vectors; without one, those of what was found are computed for each query.
         images: Which images of documents may be read.
+        errors: What is done about bad documents that the store finds.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class TwoStages:
         embeddings: JinaVLLMEmbeddings,
         token_store: TokenStore | None,
         images: PageImages,
+        errors: FoundErrors,
     ) -> None:
         self._store = vectorstore
         self._name = type(vectorstore).__name__
         self._embeddings = embeddings
         self._token_store = token_store
         self._images = images
+        self._errors = errors
 
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""
@@ -63,7 +67,8 @@ class TwoStages:
         vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
         found = _with_ids(self._find(query, vectors.dense, search))
         with _about(found):
-            return _scored(found, vectors.ranked(items(found, self._images), search.k))
+            candidates = found_items(found, self._images)
+            return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
 
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
@@ -72,15 +77,16 @@ class TwoStages:
         vectors = await QueryVectors.aof(query, encoder, self._token_store)
         found = _with_ids(await self._afind(query, vectors.dense, search))
         with _about(found):
-            candidates = await asyncio.to_thread(items, found, self._images)
-            return _scored(found, await vectors.aranked(candidates, search.k))
+            candidates = await asyncio.to_thread(found_items, found, self._images)
+            ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            return _scored(found, ranked)
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
         """Compute and keep documents, lot after lot, and return those that were skipped."""
         given = coming_items(documents, self._images, on_error)
         vectors = self._vectors(self._embeddings.encoder(), documents, on_error)
         for positions, dense in vectors.compute(given, _lots(documents)):
-            coming = [documents[position] for position in positions]
+            coming = [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
             with self._handed_over(coming, dense):
                 self._store.add_documents(coming)
         return vectors.skipped
@@ -91,7 +97,7 @@ class TwoStages:
         vectors = self._vectors(await asyncio.to_thread(self._embeddings.encoder), documents, on_error)
         async with aclosing(vectors.acompute(given, _lots(documents))) as computed:
             async for positions, dense in computed:
-                coming = [documents[position] for position in positions]
+                coming = [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
                 with self._handed_over(coming, dense):
                     await self._store.aadd_documents(coming)
         return vectors.skipped
@@ -99,12 +105,12 @@ class TwoStages:
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
         unique = list(dict.fromkeys(ids))  # some stores refuse none and repetitions
-        return _with_ids(self._store.get_by_ids(unique)) if unique else []
+        return _as_given(self._store.get_by_ids(unique)) if unique else []
 
     async def aget(self, ids: Sequence[str]) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
         unique = list(dict.fromkeys(ids))
-        return _with_ids(await self._store.aget_by_ids(unique)) if unique else []
+        return _as_given(await self._store.aget_by_ids(unique)) if unique else []
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete documents that are there. Token vectors stay: other documents may have the same content."""
@@ -168,6 +174,11 @@ def _with_ids(documents: Iterable[Document]) -> list[Document]:
     ]
 
 
+def _as_given(documents: Iterable[Document]) -> list[Document]:
+    """Return documents with their ids, and without what we noted in them."""
+    return [without_note(document) for document in _with_ids(documents)]
+
+
 def _options(search: Search) -> dict[str, Any]:
     chosen = {} if search.filter is None else {"filter": search.filter}
     return {**search.options, **chosen, "k": search.fetch_k}
@@ -178,8 +189,8 @@ def _text(query: Item) -> str:
     return query.text if isinstance(query, TextInput) else query
 
 
-def _scored(found: Sequence[Document], ranked: Sequence[Ranked]) -> list[Scored]:
-    return [Scored(document=found[each.index], score=each.score) for each in ranked]
+def _scored(found: Sequence[Document], ranked: Sequence[Placed]) -> list[Scored]:
+    return [Scored(document=without_note(found[each.index]), score=each.score) for each in ranked]
 
 
 @contextmanager

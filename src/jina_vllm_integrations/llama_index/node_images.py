@@ -77,6 +77,12 @@ def allowed_image(node: BaseNode, images: PageImages) -> ImageInput | None:
     return images.named_by(node.metadata) if held is None else images.read(held.source, held.place)
 
 
+def image_source(node: BaseNode, images: PageImages) -> str | None:
+    """Return how a node holds or names its image; ``None`` for a text."""
+    held = held_image(node)
+    return images.source(node.metadata) if held is None else held.source
+
+
 def as_image_node(node: BaseNode) -> BaseNode:
     """Return a node that every store keeps with its image: an image document, which most make a text's, as `ImageNode`.
 

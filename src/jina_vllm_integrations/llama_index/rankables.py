@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
 from jina_vllm_integrations.adapters.batches import items_of, items_or_errors
+from jina_vllm_integrations.adapters.content_notes import KEY, note, with_known
 from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError, noting
-from jina_vllm_integrations.llama_index.node_images import allowed_image
+from jina_vllm_integrations.llama_index.node_images import allowed_image, image_source
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.foundation.skipping import OnError
+    from jina_vllm_integrations.token_store.keys import Known
     from jina_vllm_integrations.types import Item
 
 RETRIEVAL_SCORE = "retrieval_score"
@@ -52,13 +54,47 @@ def noting_ids(nodes: Sequence[NodeWithScore]) -> AbstractContextManager[None]:
     return noting(lambda index: f"the node's id is {nodes[index].node_id!r}")
 
 
-def items(nodes: Iterable[NodeWithScore], images: PageImages, mode: MetadataMode) -> list[Item]:
-    """Return what each is ranked by: its image, or else its text. Looks at the file system.
+def names_of(nodes: Iterable[NodeWithScore]) -> list[str]:
+    """Return what nodes that a store found are called in the log."""
+    return [f"the node {each.node_id!r}" for each in nodes]
 
-    Raises:
-        InputError: One has neither, or its image must not be read; ``index`` is its position.
+
+def found_items(
+    nodes: Sequence[NodeWithScore], images: PageImages, mode: MetadataMode
+) -> list[Item | Known | InputError]:
+    """Return what each is ranked by, its image or else its text, or why there is nothing. Looks at the file system."""
+    items = items_or_errors(nodes, lambda each: _item(each.node, images, mode))
+    return [
+        with_known(item, each.node.metadata, image_source(each.node, images))
+        for item, each in zip(items, nodes, strict=True)
+    ]
+
+
+def with_note(node: BaseNode, content: bytes | None, images: PageImages) -> BaseNode:
+    """Return a copy that says what its image shows, for a store, hidden from all text; a text as it is.
+
+    Args:
+        node: Stays as it is.
+        content: The `content_key` of the image; ``None`` where nothing of it was kept.
+        images: Which images there are.
     """
-    return items_of(nodes, lambda each: _item(each.node, images, mode))
+    source = image_source(node, images)
+    if content is None or source is None:
+        return without_note(node)
+    return node.model_copy(update=_hidden(node, KEY, note(content, source)))
+
+
+def without_note(node: BaseNode) -> BaseNode:
+    """Return a copy as it was before it came into a store; one without a note as it is."""
+    if KEY not in node.metadata:
+        return node
+    return node.model_copy(
+        update={
+            "metadata": {key: value for key, value in node.metadata.items() if key != KEY},
+            "excluded_embed_metadata_keys": [key for key in node.excluded_embed_metadata_keys if key != KEY],
+            "excluded_llm_metadata_keys": [key for key in node.excluded_llm_metadata_keys if key != KEY],
+        }
+    )
 
 
 def coming_items(
@@ -67,36 +103,39 @@ def coming_items(
     """Return what each node on its way into an index is embedded by. Looks at the file system.
 
     Raises:
-        InputError: As `items`, unless bad ones are to be skipped: then it stands in the place of one.
+        InputError: One has neither an image nor a text, or its image must not be read; ``index`` is its position.
+            Where bad ones are to be skipped, the error stands in the place of one.
     """
     made = items_or_errors if on_error == "skip" else items_of
     return made(nodes, lambda node: _item(node, images, mode))
 
 
-def with_score(each: NodeWithScore, score: float, *, keep_retrieval_score: bool) -> NodeWithScore:
+def with_score(each: NodeWithScore, score: float | None, *, keep_retrieval_score: bool) -> NodeWithScore:
     """Return a copy with another score.
 
     Args:
         each: Stays as it is.
-        score: The other one.
+        score: The other one; ``None`` for one that could not be ranked.
         keep_retrieval_score: Write the former one into the metadata, if there is one, hidden from all text.
     """
     update: dict[str, Any] = {"metadata": dict(each.node.metadata)}
     if keep_retrieval_score and each.score is not None:
-        update = _kept(each.node, float(each.score))
+        update = _hidden(each.node, RETRIEVAL_SCORE, float(each.score))
     return NodeWithScore(node=each.node.model_copy(update=update), score=score)
 
 
-def _kept(node: BaseNode, score: float) -> dict[str, Any]:
+def _hidden(node: BaseNode, key: str, value: str | float) -> dict[str, Any]:
     return {
-        "metadata": {**node.metadata, RETRIEVAL_SCORE: score},
-        "excluded_embed_metadata_keys": _with_key(node.excluded_embed_metadata_keys),
-        "excluded_llm_metadata_keys": _with_key(node.excluded_llm_metadata_keys),
+        "metadata": {**node.metadata, key: value},
+        "excluded_embed_metadata_keys": [
+            *node.excluded_embed_metadata_keys,
+            *({key} - set(node.excluded_embed_metadata_keys)),
+        ],
+        "excluded_llm_metadata_keys": [
+            *node.excluded_llm_metadata_keys,
+            *({key} - set(node.excluded_llm_metadata_keys)),
+        ],
     }
-
-
-def _with_key(excluded: list[str]) -> list[str]:
-    return [*excluded, *({RETRIEVAL_SCORE} - set(excluded))]
 
 
 def _node_with_score(node: object, index: int) -> NodeWithScore:

@@ -3,25 +3,37 @@
 # Pydantic reads the annotations of this module, so they are not postponed.
 import asyncio
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import ConfigDict, Field
 
+from jina_vllm_integrations.adapters.found import Placed
 from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
-from jina_vllm_integrations.llama_index.rankables import items, listed, noting_ids, query_item, with_score
+from jina_vllm_integrations.llama_index.rankables import (
+    found_items,
+    listed,
+    names_of,
+    noting_ids,
+    query_item,
+    with_score,
+)
 from jina_vllm_integrations.llama_index.rerank_events import Reranking, reranking
-from jina_vllm_integrations.types import Item, Ranked
+
+if TYPE_CHECKING:
+    from jina_vllm_integrations.errors import InputError
+    from jina_vllm_integrations.token_store.keys import Known
+    from jina_vllm_integrations.types import Item
 
 
 class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
     """Ranks nodes by MaxSim of their token vectors with a query's, texts and page images together.
 
-    A node that holds an image, or whose metadata names one, is ranked by that image, any other by its text. A node with
-    neither is an error, which names it: left out in silence it could never be found. Nodes come out of stores, where
-    strangers may have written them: a local image must be inside ``allowed_image_roots`` once links are followed, and a
+    A node that holds an image, or whose metadata names one, is ranked by that image, any other by its text. Nodes come
+    out of stores: one that cannot be ranked takes no other along, by ``on_found_error``. Strangers may have written
+    them: a local image must be inside ``allowed_image_roots`` once links are followed, and a
     URL needs ``allow_image_urls``. An image inside the node needs nothing. The query may be an image, too, as
     ``QueryBundle(query_str="", image_path=...)``: it is the caller's own, so it is read wherever it is.
 
@@ -44,12 +56,16 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
         score_threshold: The least score to return.
         normalize: ``"mean"`` over the query's tokens, from -1 to 1 and comparable across queries, as a threshold
             needs; or their ``"sum"``, MaxSim as the literature has it. The order is the same.
+        on_found_error: What to do about a node that cannot be ranked: its image's file is missing or must not be read,
+            or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out; ``"last"`` puts it
+            behind those that were ranked, with the score ``None``, where ``top_n`` leaves room and there
+            is no ``score_threshold``; or ``"raise"``. An engine's errors always raise.
         metadata_mode: Which metadata is read with a node's text. What was embedded, as LlamaIndex's own rerankers do:
             both stages then judge the same text.
         keep_retrieval_score: Write the score with which a node came into its ``metadata["retrieval_score"]``. It is
             hidden from embeddings and language models, and no part of what is ranked.
         image_keys: Where metadata may name an image: a path, file URI, data URI or URL, as ``str``. The first that is
-            there counts, and ``None`` as not there. `PageImageReader` writes ``"image_uri"``.
+            there counts, and ``None`` and ``""`` as not there. `PageImageReader` writes ``"image_uri"``.
         allowed_image_roots: The folders whose files nodes may name; a relative path is one of the working folder.
         allow_image_urls: Fetch http and https URLs that nodes name, from public addresses only.
 
@@ -92,8 +108,9 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
             Copies, the best first, of equals the earlier, each with its score as a ``float``.
 
         Raises:
-            InputError: There is no query, or a node cannot be embedded, or its image must not be read; ``index`` is
-                its position, and ``None`` for the query. A note has the node's id.
+            InputError: There is no query, or it cannot be embedded, ``index`` is ``None``; or by
+                ``on_found_error="raise"`` a node cannot be, or its image must not be read: ``index`` is its position,
+                and a note has its id.
             CheckpointError: The model cannot be served, or has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
             StoreError: The store cannot be read or written.
@@ -101,7 +118,9 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
         nodes = listed(nodes)
         with self._told(nodes, query_bundle, self._model_name()) as call, noting_ids(nodes):
             query = query_item(query_bundle)
-            call.nodes = self._scored(nodes, self._rank(query, self._candidates(nodes), self.top_n))
+            candidates = self._candidates(nodes)
+            ranked = self._rank(query, candidates, self.top_n, self._found_errors(), names_of(nodes))
+            call.nodes = self._scored(nodes, ranked)
         return call.nodes
 
     async def _apostprocess_nodes(
@@ -113,7 +132,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
         with self._told(nodes, query_bundle, model_name) as call, noting_ids(nodes):
             query = query_item(query_bundle)
             candidates = await asyncio.to_thread(self._candidates, nodes)
-            call.nodes = self._scored(nodes, await self._arank(query, candidates, self.top_n))
+            ranked = await self._arank(query, candidates, self.top_n, self._found_errors(), names_of(nodes))
+            call.nodes = self._scored(nodes, ranked)
         return call.nodes
 
     def _told(
@@ -127,11 +147,11 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
         """Return what traces call the model. May read the checkpoint's files."""
         return str(self.model) if self.engine is None else self.engine.checkpoint.model
 
-    def _candidates(self, nodes: list[NodeWithScore]) -> list[Item]:
-        """Return what each node is ranked by. Looks at the file system."""
-        return items(nodes, self.page_images(), self.metadata_mode)
+    def _candidates(self, nodes: list[NodeWithScore]) -> "list[Item | Known | InputError]":
+        """Return what each node is ranked by, or why there is nothing. Looks at the file system."""
+        return found_items(nodes, self.page_images(), self.metadata_mode)
 
-    def _scored(self, nodes: list[NodeWithScore], ranked: list[Ranked]) -> list[NodeWithScore]:
+    def _scored(self, nodes: list[NodeWithScore], ranked: list[Placed]) -> list[NodeWithScore]:
         return [
             with_score(nodes[each.index], each.score, keep_retrieval_score=self.keep_retrieval_score) for each in ranked
         ]

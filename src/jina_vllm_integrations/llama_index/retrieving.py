@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import BaseNode
 
+from jina_vllm_integrations.adapters.found import FoundErrors
 from jina_vllm_integrations.adapters.page_images import IMAGE_KEYS, PageImages
 from jina_vllm_integrations.adapters.relevance import relevant
 from jina_vllm_integrations.errors import ItemTypeError, OptionError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from llama_index.core.indices import VectorStoreIndex
     from llama_index.core.schema import NodeWithScore, QueryBundle
 
-    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
+    from jina_vllm_integrations.foundation.skipping import OnError, OnFoundError, Skipped
     from jina_vllm_integrations.llama_index.searches import NodeIndex
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.token_store import TokenStore
@@ -55,6 +56,11 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`. A
             ``retriever`` has its own.
         score_threshold: The least score to return.
+        on_found_error: What to do about a node that was found and cannot be ranked: its image's file is missing or must
+            not be read, or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out;
+            ``"last"`` puts it behind those that were ranked, with the score ``None``, where ``similarity_top_k`` leaves
+            room and there is no ``score_threshold``; or ``"raise"``. An engine's errors always raise. Qdrant needs no
+            file.
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
         allowed_image_roots: The folders whose files nodes may name.
         allow_image_urls: Fetch http and https URLs that nodes name, from public addresses only.
@@ -85,6 +91,7 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         fetch_k: int = 50,
         filters: Any = None,
         score_threshold: float | None = None,
+        on_found_error: OnFoundError = "skip",
         image_keys: Iterable[str] = IMAGE_KEYS,
         allowed_image_roots: Iterable[str | Path] = (),
         allow_image_urls: bool = False,
@@ -107,6 +114,7 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
             embedding=embedding,
             token_store=token_store,
             images=images,
+            errors=FoundErrors(on_found_error),
         )
 
     def insert_nodes(self, nodes: Iterable[BaseNode], *, on_error: OnError = "raise") -> list[Skipped]:
@@ -161,6 +169,7 @@ def _node_index(
     embedding: JinaVLLMEmbedding | None,
     token_store: TokenStore | None,
     images: PageImages,
+    errors: FoundErrors,
 ) -> NodeIndex:
     given = [each for each in (index, retriever, qdrant) if each is not None]
     if len(given) != 1:
@@ -177,7 +186,7 @@ def _node_index(
         raise OptionError("embedding must be given with index= or retriever=: the JinaVLLMEmbedding of its vectors.")
     if index is not None:
         _check_embeds_alike(index, embedding)
-    return TwoStages(first, embedding, token_store, images)
+    return TwoStages(first, embedding, token_store, images, errors)
 
 
 def _check_embeds_alike(index: VectorStoreIndex, embedding: JinaVLLMEmbedding) -> None:

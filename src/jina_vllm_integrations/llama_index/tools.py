@@ -81,7 +81,7 @@ def create_page_search_tool(
             as the agent's own tool knows it. ``None`` for a node without one. Left out, it is what the node has.
         image_keys: Where metadata may name an image of a node that holds none; the first that is there counts. Left
             out, like the three that follow, it is what the retriever has, as `JinaVLLMRetriever`, and else
-            ``"image_uri"`` and ``"image"``.
+            ``"image_uri"``.
         allowed_image_roots: The folders whose files nodes may name. None, if the retriever does not say otherwise.
         allow_image_urls: Fetch http and https URLs that nodes name, from public addresses only. Not done, if the
             retriever does not say otherwise.

@@ -14,7 +14,16 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
-from jina_vllm_integrations.llama_index.rankables import coming_items, items, noting_ids, query_item, with_score
+from jina_vllm_integrations.llama_index.rankables import (
+    coming_items,
+    found_items,
+    names_of,
+    noting_ids,
+    query_item,
+    with_note,
+    with_score,
+    without_note,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +31,16 @@ if TYPE_CHECKING:
     from llama_index.core.base.base_retriever import BaseRetriever
     from llama_index.core.schema import BaseNode
 
+    from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.errors import InputError
     from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
     from jina_vllm_integrations.llama_index.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import FloatArray, Item, Ranked
+    from jina_vllm_integrations.token_store.keys import Known
+    from jina_vllm_integrations.types import FloatArray, Item
 
 
 class TwoStages:
@@ -42,6 +54,7 @@ class TwoStages:
         embedding: Whose vectors the first stage has.
         token_store: Keeps token vectors; without one, those of what was found are computed for each query.
         images: Which images of nodes may be read.
+        errors: What is done about bad nodes that the first stage finds.
     """
 
     def __init__(
@@ -50,11 +63,13 @@ class TwoStages:
         embedding: JinaVLLMEmbedding,
         token_store: TokenStore | None,
         images: PageImages,
+        errors: FoundErrors,
     ) -> None:
         self._first = first
         self._embedding = embedding
         self._token_store = token_store
         self._images = images
+        self._errors = errors
 
     def search(self, search: Search) -> list[NodeWithScore]:
         """Return the best first."""
@@ -62,7 +77,8 @@ class TwoStages:
         vectors = QueryVectors.of(query_item(search.query), self._embedding.encoder(), self._token_store)
         found = first.retrieve(_with_vector(search.query, vectors.dense))
         with naming(None), noting_ids(found):
-            return _ranked(found, vectors.ranked(self._items(found), search.k))
+            candidates = self._items(found)
+            return _ranked(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
 
     async def asearch(self, search: Search) -> list[NodeWithScore]:
         """Do as `search`, without blocking the event loop."""
@@ -72,7 +88,8 @@ class TwoStages:
         found = await first.aretrieve(_with_vector(search.query, vectors.dense))
         with naming(None), noting_ids(found):
             candidates = await asyncio.to_thread(self._items, found)
-            return _ranked(found, await vectors.aranked(candidates, search.k))
+            ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            return _ranked(found, ranked)
 
     def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Compute and keep nodes, lot after lot, and return those that were skipped."""
@@ -80,7 +97,7 @@ class TwoStages:
         given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(self._embedding.encoder(), nodes, on_error)
         for positions, dense in vectors.compute(given, lots_of(len(nodes))):
-            index.insert_nodes(_embedded([nodes[position] for position in positions], dense))
+            index.insert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     async def ainsert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
@@ -90,7 +107,7 @@ class TwoStages:
         vectors = self._vectors(await asyncio.to_thread(self._embedding.encoder), nodes, on_error)
         async with aclosing(vectors.acompute(given, lots_of(len(nodes)))) as computed:
             async for positions, dense in computed:
-                await index.ainsert_nodes(_embedded([nodes[position] for position in positions], dense))
+                await index.ainsert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     def delete(self, node_ids: Sequence[str]) -> None:
@@ -123,9 +140,12 @@ class TwoStages:
             )
         return self._first
 
-    def _items(self, nodes: Sequence[NodeWithScore]) -> list[Item]:
-        """Return what nodes are embedded and ranked by. Looks at the file system."""
-        return items(nodes, self._images, MetadataMode.EMBED)
+    def _noted(self, nodes: Sequence[BaseNode], positions: Sequence[int], vectors: DocumentVectors) -> list[BaseNode]:
+        return [with_note(nodes[at], vectors.contents.get(at), self._images) for at in positions]
+
+    def _items(self, nodes: Sequence[NodeWithScore]) -> list[Item | Known | InputError]:
+        """Return what nodes are ranked by, or why there is nothing. Looks at the file system."""
+        return found_items(nodes, self._images, MetadataMode.EMBED)
 
 
 def _with_vector(query: QueryBundle, dense: FloatArray) -> QueryBundle:
@@ -143,5 +163,6 @@ def _embedded(nodes: Sequence[BaseNode], dense: FloatArray) -> list[BaseNode]:
     return [node.model_copy(update={"embedding": vector}) for node, vector in zip(nodes, dense.tolist(), strict=True)]
 
 
-def _ranked(found: Sequence[NodeWithScore], ranked: Sequence[Ranked]) -> list[NodeWithScore]:
-    return [with_score(found[each.index], each.score, keep_retrieval_score=False) for each in ranked]
+def _ranked(found: Sequence[NodeWithScore], ranked: Sequence[Placed]) -> list[NodeWithScore]:
+    scored = [with_score(found[each.index], each.score, keep_retrieval_score=False) for each in ranked]
+    return [NodeWithScore(node=without_note(each.node), score=each.score) for each in scored]

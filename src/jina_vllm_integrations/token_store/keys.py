@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """An item whose content somebody noted when its vectors were kept, so that its file need not be read for them.
+
+    Attributes:
+        content: Its `content_key`.
+        item: What it is, for a store that has no vectors of this content by this model and these options.
+    """
+
+    content: bytes
+    item: Item
 
 
 def pinned(request: Request) -> Request:

@@ -114,13 +114,19 @@ class TokenStore(Closable):
         Raises:
             ImageError: An image cannot be decoded; ``index`` names its request.
         """
-        kept = repr((encoder.engine.fingerprint, self._dtype, self._pool_factor)).encode()
+        return self.keys_of(encoder, self.contents(requests))
+
+    def contents(self, requests: Sequence[Request]) -> list[bytes]:
+        """Return the `content_key` of each request. Arguments and errors are those of `keys`."""
         contents = self._content_keys(requests)
         if len(self._notes) >= _MOST_NOTES:
             self._shelf.put_many(self._new_notes())
-        return [
-            digest([kept, request.task.encode(), content]) for request, content in zip(requests, contents, strict=True)
-        ]
+        return contents
+
+    def keys_of(self, encoder: JinaEncoder, contents: Iterable[bytes]) -> list[bytes]:
+        """Return what the vectors of contents are kept under: those of this model, task and way of keeping alone."""
+        kept = repr((encoder.engine.fingerprint, self._dtype, self._pool_factor)).encode()
+        return [digest([kept, encoder.task.encode(), content]) for content in contents]
 
     def get_many(self, keys: Iterable[bytes]) -> list[TokenVectors | None]:
         """Return the vectors under each key as they are kept, in one read; ``None`` where there are none."""
@@ -209,10 +215,11 @@ class TokenStore(Closable):
         notes = Notes(requests)
         found = zip(notes.keys, self._shelf.get_many(notes.keys), strict=True)
         stored = {key: bytes(content) for key, content in found if content is not None}
-        contents = list(notes.contents(ChainMap(stored, self._notes)))
-        if not self.readonly:
-            self._notes.update(notes.new)
-        return contents
+        try:
+            return list(notes.contents(ChainMap(stored, self._notes)))
+        finally:  # also of those before a bad image: whoever leaves it out asks for the others again
+            if not self.readonly:
+                self._notes.update(notes.new.copy())
 
     def _new_notes(self) -> list[tuple[bytes, bytes]]:
         notes, self._notes = self._notes, {}

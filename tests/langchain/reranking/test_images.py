@@ -32,7 +32,7 @@ def test_a_page_is_ranked_by_its_image(make, engine, scans):
     )
     assert [document.metadata["relevance_score"] for document in found] == [each.score for each in expected]
     assert [document.page_content for document in found] == [given[each.index].page_content for each in expected]
-    assert {"image": "scans/red.png", "page": 1} in [
+    assert {"image_uri": "scans/red.png", "page": 1} in [
         {name: value for name, value in document.metadata.items() if name != "relevance_score"} for document in found
     ]
 
@@ -91,7 +91,6 @@ def test_images_that_may_be_read(make, scans, image):
         "/etc/passwd",
         "scans/red.png\0",
         "file://{scans}/red.png%00",
-        "",
     ],
 )
 def test_images_that_must_not_be_read(make, engine, scans, image):

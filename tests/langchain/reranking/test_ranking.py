@@ -103,11 +103,21 @@ def test_no_documents_need_no_engine(make, engine):
     assert engine.batches == []
 
 
-@pytest.mark.parametrize("document", [Document(" "), Document("", metadata={"image": None}), {"title": "x"}, "", {}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        Document(" "),
+        Document("", metadata={"image_uri": None}),
+        Document("", metadata={"image_uri": ""}),
+        {"title": "x"},
+        "",
+        {},
+    ],
+)
 def test_a_document_with_neither_text_nor_image_is_named(make, engine, document):
-    """It is not left out in silence."""
+    """It is the caller's own, and not left out in silence."""
     for rank in (make().rerank, lambda *given: asyncio.run(make().arerank(*given))):
-        with pytest.raises(EmptyTextError, match=r"item 2: .* 'image_uri' or 'image', got neither") as caught:
+        with pytest.raises(EmptyTextError, match=r"item 2: .* under 'image_uri', got neither") as caught:
             rank(["a", "b", document], QUERY)
         assert caught.value.index == 2
     assert engine.batches == []
@@ -125,7 +135,7 @@ def test_long_documents_raise_or_are_cut():
     """The error names the document, and the remedy exists."""
     with FakeEngine(max_tokens=64) as engine:
         with pytest.raises(TextTooLongError, match="truncate=True") as caught:
-            JinaVLLMRerank(engine=engine).compress_documents([Document("a"), Document("b " * 99)], "q")
+            JinaVLLMRerank(engine=engine).rerank([Document("a"), Document("b " * 99)], "q")
         assert caught.value.index == 1
         assert len(JinaVLLMRerank(engine=engine, truncate=True).rerank(["b " * 99], "q")) == 1
 
@@ -141,8 +151,8 @@ def test_reranking_in_coheres_shape(make):
         assert reranker.rerank([shape(text) for text in TEXTS], QUERY) == texts
         assert asyncio.run(reranker.arerank([shape(text) for text in TEXTS], QUERY)) == texts
     as_image = reranker.rerank([page(data_uri(png("red")))], QUERY)
-    assert reranker.rerank([{"image": data_uri(png("red"))}], QUERY) == as_image
-    assert reranker.rerank([{"text": "x", "metadata": {"image": data_uri(png("red"))}}], QUERY) == as_image
+    assert reranker.rerank([{"image_uri": data_uri(png("red"))}], QUERY) == as_image
+    assert reranker.rerank([{"text": "x", "metadata": {"image_uri": data_uri(png("red"))}}], QUERY) == as_image
 
 
 def test_top_n_of_one_call(make):

@@ -33,7 +33,7 @@ def make(embeddings, engine, token_store, scans):
         if store is QdrantIndex:
             fields["index"] = QdrantIndex(JinaEncoder(engine, task="retrieval"), "pages", path=":memory:")
         else:
-            fields |= {"vectorstore": store(embeddings), "token_store": token_store}
+            fields = {"vectorstore": store(embeddings), "token_store": token_store, **fields}
         return JinaVLLMRetriever(**{"allowed_image_roots": (scans,), **fields})
 
     return make

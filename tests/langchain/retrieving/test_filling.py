@@ -105,8 +105,8 @@ def test_a_broken_page_is_named_by_its_position(make, scans, call):
 
 
 def test_a_page_that_is_gone_is_named_by_its_id(make, scans, call):
-    """A search that found it says which document it is, and blames no position."""
-    retriever = make()
+    """A search that found it says which document it is, and blames no position, where that was chosen."""
+    retriever = make(on_found_error="raise", token_store=None)
     (gone,) = retriever.add_images([scans / "red.png"])
     (scans / "red.png").unlink()
     with pytest.raises(ImageNotFoundError) as caught:

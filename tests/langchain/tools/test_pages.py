@@ -54,7 +54,7 @@ def test_no_encoded_image_becomes_text(mode):
 
 
 def test_blocks(scans):
-    """A thumbnail follows the text of each page that has an image, from files and data URIs, under either key."""
+    """A thumbnail follows the text of each page that has an image, from files and data URIs, under the usual key."""
     documents = [
         page("scans/red.png"),
         Document("no image"),
@@ -178,7 +178,7 @@ def test_url(scans):
     url = "https://example.com/red.png?signature=1"
     assert shown(page(url), image_mode="url") == (["[1]"], [{"type": "image", "url": url}])
     both = Document("", metadata={"image_uri": "scans/red.png", "image": url})
-    assert shown(both, image_mode="url")[1] == [{"type": "image", "url": url}]
+    assert shown(both, image_keys=["image_uri", "image"], image_mode="url")[1] == [{"type": "image", "url": url}]
     for image in ("scans/red.png", RED, None, 7):
         assert shown(page(image), image_mode="url") == (["[1]", "Image: not available, it has no URL."], [])
     named = {"image_mode": "url", "image_url": lambda document: document.metadata.get("address")}

@@ -23,7 +23,7 @@ def image_nodes(scans):
         ImageDocument(image=in_base64(png("red")), **with_text),
         ImageDocument(image_path=path, **with_text),
         TextNode(text="blau", metadata={"image_uri": path}),
-        TextNode(text="blau", metadata={"image": data_uri(png("red"))}),
+        TextNode(text="blau", metadata={"image_uri": data_uri(png("red"))}),
     ]
 
 
@@ -92,5 +92,5 @@ def test_roots_stay_when_the_working_folder_changes(make, scans, monkeypatch):
 )
 def test_a_node_with_neither_text_nor_image_is_named(make, engine, node):
     """Metadata alone is neither: pages of a file that lost their images would look the same."""
-    assert "'image_uri' or 'image', got neither" in refused(make(), node, EmptyTextError)
+    assert "under 'image_uri', got neither" in refused(make(), node, EmptyTextError)
     assert engine.batches == []

@@ -244,7 +244,7 @@ def test_traces_are_told_of_every_exit(make, engine, events):
     with DyingEngine(0) as dying:
         for reranker, nodes, query, error in (
             (make(callback_manager=manager), text_nodes(), None, InputError),
-            (make(callback_manager=manager), text_nodes([" "]), QUERY, EmptyTextError),
+            (make(callback_manager=manager, on_found_error="raise"), text_nodes([" "]), QUERY, EmptyTextError),
             (JinaVLLMRerank(engine=dying, callback_manager=manager), text_nodes(), QUERY, EngineDiedError),
         ):
             for rerank in both_ways(reranker, nodes, query):

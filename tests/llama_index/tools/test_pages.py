@@ -179,7 +179,7 @@ def test_url(scans):
         ImageNode(image_path="scans/red.png", metadata={"image": url}),
         TextNode(metadata={"image_uri": "scans/red.png", "image": url}),
     ):
-        lines, (block,) = shown(node, image_mode="url")
+        lines, (block,) = shown(node, image_mode="url", image_keys=["image_uri", "image"])
         assert (lines, block.block_type, str(block.url), block.image) == (["[1]"], "image", url, None)
     for image in ("scans/red.png", RED, None, 7):
         assert shown(page(image), image_mode="url") == (["[1]", "Image: not available, it has no URL."], [])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from jina_vllm_integrations.adapters.page_images import is_there
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -26,9 +28,9 @@ class NamedImage:
 
     @classmethod
     def in_metadata(cls, metadata: Mapping[str, Any], keys: Iterable[str]) -> tuple[NamedImage, ...]:
-        """Return what metadata has under some keys, in their order; ``None`` counts as not there."""
+        """Return what metadata has under some keys, in their order; ``None`` and ``""`` count as not there."""
         return tuple(
-            cls(place=f"metadata[{key!r}]", source=metadata[key]) for key in keys if metadata.get(key) is not None
+            cls(place=f"metadata[{key!r}]", source=metadata[key]) for key in keys if is_there(metadata.get(key))
         )
 
 
