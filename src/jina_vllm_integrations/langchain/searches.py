@@ -23,12 +23,14 @@ class Search:
         fetch_k: How many to find by dense vectors, and rank.
         filter: Which may be found, as the vector store has it; ``None`` for all.
         options: What else the vector store takes.
+        per_call: Which of these were given with the query, and are not the retriever's.
     """
 
     k: int
     fetch_k: int
     filter: Any
     options: Mapping[str, Any]
+    per_call: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

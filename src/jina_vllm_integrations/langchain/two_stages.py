@@ -15,10 +15,11 @@ from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import coming_items, items
 from jina_vllm_integrations.langchain.searches import Scored
+from jina_vllm_integrations.langchain.store_options import check_options
 from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from langchain_core.documents import Document
@@ -60,6 +61,7 @@ class TwoStages:
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""
         self._check_query(query)
+        check_options(self._store, self._search, search)
         vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
         found = _with_ids(self._find(query, vectors.dense, search))
         with _about(found):
@@ -68,6 +70,7 @@ class TwoStages:
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._check_query(query)
+        check_options(self._store, self._search if self._in_thread else self._asearch, search)
         encoder = await asyncio.to_thread(self._embeddings.encoder)
         vectors = await QueryVectors.aof(query, encoder, self._token_store)
         found = _with_ids(await self._afind(query, vectors.dense, search))
@@ -128,19 +131,27 @@ class TwoStages:
                 "Search it by a text, or use another store."
             )
 
+    @property
+    def _search(self) -> Callable[..., list[Document]]:
+        return self._store.similarity_search_by_vector if self._takes_vectors else self._store.similarity_search
+
+    @property
+    def _in_thread(self) -> bool:
+        return isinstance(self._store, InMemoryVectorStore)  # whose asynchronous search computes in the event loop
+
+    @property
+    def _asearch(self) -> Callable[..., Awaitable[list[Document]]]:
+        return self._store.asimilarity_search_by_vector if self._takes_vectors else self._store.asimilarity_search
+
     def _find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
-        options = _options(search)
-        if self._takes_vectors:
-            return self._store.similarity_search_by_vector(dense.tolist(), **options)
-        return self._store.similarity_search(_text(query), **options)
+        given = dense.tolist() if self._takes_vectors else _text(query)
+        return self._search(given, **_options(search))
 
     async def _afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
-        if isinstance(self._store, InMemoryVectorStore):  # whose asynchronous search computes in the event loop
+        if self._in_thread:
             return await asyncio.to_thread(self._find, query, dense, search)
-        options = _options(search)
-        if self._takes_vectors:
-            return await self._store.asimilarity_search_by_vector(dense.tolist(), **options)
-        return await self._store.asimilarity_search(_text(query), **options)
+        given = dense.tolist() if self._takes_vectors else _text(query)
+        return await self._asearch(given, **_options(search))
 
     def _handed_over(self, documents: Sequence[Document], dense: FloatArray) -> AbstractContextManager[None]:
         texts = [document.page_content for document in documents]

@@ -53,7 +53,7 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         similarity_top_k: How many nodes to return at most.
         fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``.
         filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`. A
-            ``retriever`` has its own.
+            ``retriever`` has its own. A vector store that does not read them is not searched.
         score_threshold: The least score to return.
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
         allowed_image_roots: The folders whose files nodes may name.

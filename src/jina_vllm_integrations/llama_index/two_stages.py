@@ -14,6 +14,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
+from jina_vllm_integrations.llama_index.filtering import check_reads_filters
 from jina_vllm_integrations.llama_index.rankables import coming_items, items, noting_ids, query_item, with_score
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class TwoStages:
 
     def _retriever(self, search: Search) -> BaseRetriever:
         if isinstance(self._first, VectorStoreIndex):
+            if search.filters is not None:
+                check_reads_filters(self._first.vector_store)
             # Not by `as_retriever`: of a store that keeps texts it would search only the image nodes, which are all
             # that the index itself has a list of.
             return VectorIndexRetriever(self._first, similarity_top_k=search.fetch_k, filters=search.filters)
