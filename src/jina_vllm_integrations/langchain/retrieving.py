@@ -35,8 +35,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
 
     Documents come and go by `add_documents`, `add_images` and `delete`, or by LangChain's ``index``, of which this is a
     destination. A document whose metadata names an image is embedded by that image, in whichever store: the vector is
-    computed before the store asks for it. Give page images texts of their own, as `PageImageLoader` does: documents
-    with equal texts are written one after the other.
+    computed before the store asks for it.
 
     A query is a text or an image. Results are copies, with their ids and a ``relevance_score`` in the metadata: MaxSim
     over the number of the query's tokens, at most 1 and comparable across queries.
