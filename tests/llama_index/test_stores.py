@@ -134,3 +134,20 @@ def test_filters_that_are_read_work(make, store, call):
     retriever = make(store(), filters=ONLY)
     retriever.insert_nodes(nodes())
     assert texts(call(retriever, "retrieve", QUERY)) == ["nothing of the kind"]
+
+
+class RefusesMore(SimpleVectorStore):
+    """A store that finds no more than it has."""
+
+    def query(self, query, **options):
+        """Find, or refuse."""
+        if query.similarity_top_k > len(self.data.embedding_dict):
+            raise ValueError(f"k = {query.similarity_top_k} must be at most {len(self.data.embedding_dict)}")
+        return super().query(query, **options)
+
+
+def test_a_store_that_refuses_more_than_it_has_is_asked_again(make, call):
+    """For as many as it says."""
+    retriever = make(RefusesMore(), similarity_top_k=9)
+    retriever.insert_nodes(nodes())
+    assert len(call(retriever, "retrieve", QUERY)) == 4

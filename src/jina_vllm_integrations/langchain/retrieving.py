@@ -50,7 +50,8 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         token_store: Keeps token vectors. Without one they are computed again for each query.
         index: Both stages in Qdrant.
         k: How many documents to return at most.
-        fetch_k: How many to find in the first stage, and rank; at least ``k``.
+        fetch_k: How many to find in the first stage, and rank; at least ``k``. A store that has fewer, and refuses, is
+            asked for those.
         filter: Which documents may be found, as the vector store has it; for Qdrant a `qdrant_client.models.Filter`.
             A store whose search reads none is not searched: the error names its own parameter.
         score_threshold: The least ``relevance_score`` to return.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.adapters.fewer import fewer
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, StoreError, naming, noting
 from jina_vllm_integrations.foundation.skipping import KeptIds
@@ -202,13 +203,25 @@ class TwoStages:
 
     def _find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
         given = dense.tolist() if self._takes_vectors else _text(query)
-        return self._search(given, **_options(search))
+        try:
+            return self._search(given, **_options(search))
+        except Exception as refusal:
+            for number in fewer(refusal, search.fetch_k):
+                with suppress(type(refusal)):
+                    return self._search(given, **{**_options(search), "k": number})
+            raise
 
     async def _afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
         if self._in_thread:
             return await asyncio.to_thread(self._find, query, dense, search)
         given = dense.tolist() if self._takes_vectors else _text(query)
-        return await self._asearch(given, **_options(search))
+        try:
+            return await self._asearch(given, **_options(search))
+        except Exception as refusal:
+            for number in fewer(refusal, search.fetch_k):
+                with suppress(type(refusal)):
+                    return await self._asearch(given, **{**_options(search), "k": number})
+            raise
 
     def _handed_over(self, portion: Portion) -> AbstractContextManager[None]:
         texts = [document.page_content for document in portion.documents]

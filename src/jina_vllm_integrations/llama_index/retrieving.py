@@ -51,7 +51,8 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         embedding: Whose vectors the first stage has. Its checkpoint needs a multi-vector head.
         token_store: Keeps token vectors. Without one they are computed again for each query.
         similarity_top_k: How many nodes to return at most.
-        fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``.
+        fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``. An index whose store has
+            fewer, and refuses, is asked for those.
         filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`. A
             ``retriever`` has its own. A vector store that does not read them is not searched.
         score_threshold: The least score to return.

@@ -246,3 +246,29 @@ def test_qdrants_own_keys_are_not_in_the_metadata(make, call):
     assert {kept.id: kept.metadata for kept in call(retriever, "get_by_ids", ids)} == {
         document.id: document.metadata for document in documents()
     }
+
+
+def test_a_store_that_refuses_more_than_it_has_is_asked_again(make, embeddings, call):
+    """Scikit-learn's, for as many as it says."""
+    retriever = make(SKLearnVectorStore, embeddings=embeddings)
+    call(retriever, "add_documents", documents())
+    assert names(call(retriever, "invoke", QUERY, k=4))[0] == "the red circle is here"
+    assert len(call(retriever, "invoke", QUERY, k=9)) == 4
+
+
+def test_other_refusals_stay(make, call):
+    """Also with numbers in them."""
+
+    class Broken(InMemoryVectorStore):
+        asked = 0
+
+        def similarity_search_by_vector(self, embedding, k=4, **options):
+            self.asked += 1
+            raise ValueError(self.rule)
+
+    retriever = make(Broken)
+    for rule, asked in (("error 7", 1), ("k = 50, of 7", 3)):
+        retriever.vectorstore.rule = rule
+        with pytest.raises(ValueError, match=rule):
+            call(retriever, "invoke", QUERY)
+        assert retriever.vectorstore.asked == asked
