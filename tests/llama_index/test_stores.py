@@ -18,6 +18,7 @@ from llama_index.core.vector_stores import (
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
 from jina_vllm_integrations import OptionError
+from jina_vllm_integrations.adapters import portions
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding, JinaVLLMMultiVectorRetriever
 
 TEXTS = ["ein blaues Quadrat", "the red circle is here", "nothing of the kind", "noch ein Satz"]
@@ -151,3 +152,24 @@ def test_a_store_that_refuses_more_than_it_has_is_asked_again(make, call):
     retriever = make(RefusesMore(), similarity_top_k=9)
     retriever.insert_nodes(nodes())
     assert len(call(retriever, "retrieve", QUERY)) == 4
+
+
+class Counts(SimpleVectorStore):
+    """A store that notes how many nodes it is given at once."""
+
+    def add(self, nodes, **options):
+        """Note, and keep."""
+        CALLS.append(len(nodes))
+        return super().add(nodes, **options)
+
+
+CALLS: list[int] = []
+
+
+def test_one_call_is_one_call_of_the_stores(make, monkeypatch, call):
+    """Where all fits in memory."""
+    CALLS.clear()
+    call(make(Counts()), "insert_nodes", nodes([f"text {number}" for number in range(150)]))
+    monkeypatch.setattr(portions, "PORTION", 128)
+    call(make(Counts()), "insert_nodes", nodes([f"text {number}" for number in range(150)]))
+    assert CALLS == [150, 128, 22]

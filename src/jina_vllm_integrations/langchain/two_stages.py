@@ -10,6 +10,7 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
 from jina_vllm_integrations.adapters.fewer import fewer
+from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, StoreError, naming, noting
 from jina_vllm_integrations.foundation.skipping import KeptIds
@@ -18,7 +19,7 @@ from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import coming_items, items
 from jina_vllm_integrations.langchain.searches import Scored
 from jina_vllm_integrations.langchain.store_options import check_options
-from jina_vllm_integrations.langchain.writing import Writes, gets_by_ids
+from jina_vllm_integrations.langchain.writing import Portion, Writes, gets_by_ids
 from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.foundation.skipping import OnError
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.langchain.writing import Doubt, Portion
+    from jina_vllm_integrations.langchain.writing import Doubt
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import FloatArray, Item, Ranked
 
@@ -88,25 +89,20 @@ class TwoStages:
         """Compute and keep documents, and return the ids that the store gave them, and those that were skipped."""
         given = coming_items(documents, self._images, on_error)
         vectors = self._vectors(self._embeddings.encoder(), documents, on_error)
-        writes = Writes(self._store, documents)
-        for lot in vectors.compute(given, lots_of(len(documents))):
-            if (portion := writes.gathered(*lot)) is not None:
-                self._write(writes, portion)
-        if (portion := writes.rest()) is not None:
-            self._write(writes, portion)
+        writes = Writes(self._name)
+        for positions, dense in portions(vectors.compute(given, lots_of(len(documents)))):
+            self._write(writes, Portion(documents=[documents[position] for position in positions], vectors=dense))
         return KeptIds(writes.ids, skipped=vectors.skipped)
 
     async def aadd(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Do as `add`, without blocking the event loop."""
         given = await asyncio.to_thread(coming_items, documents, self._images, on_error)
         vectors = self._vectors(await asyncio.to_thread(self._embeddings.encoder), documents, on_error)
-        writes = Writes(self._store, documents)
-        async with aclosing(vectors.acompute(given, lots_of(len(documents)))) as computed:
-            async for lot in computed:
-                if (portion := writes.gathered(*lot)) is not None:
-                    await self._awrite(writes, portion)
-        if (portion := writes.rest()) is not None:
-            await self._awrite(writes, portion)
+        writes = Writes(self._name)
+        async with aclosing(aportions(vectors.acompute(given, lots_of(len(documents))))) as computed:
+            async for positions, dense in computed:
+                coming = [documents[position] for position in positions]
+                await self._awrite(writes, Portion(documents=coming, vectors=dense))
         return KeptIds(writes.ids, skipped=vectors.skipped)
 
     def get(self, ids: Sequence[str]) -> list[Document]:

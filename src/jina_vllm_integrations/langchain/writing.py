@@ -1,4 +1,4 @@
-"""Documents written into a vector store of LangChain's, in as few calls of its as fit in memory."""
+"""Documents written into a vector store of LangChain's: what it returns, and whether it keeps them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from langchain_core.vectorstores import VectorStore
 
+from jina_vllm_integrations.adapters.portions import PORTION
 from jina_vllm_integrations.errors import StoreError
 from jina_vllm_integrations.langchain.incoming import ids_of
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.types import FloatArray
 
 logger = logging.getLogger(__name__)
-
-PORTION = 2048
-"""Documents that are written by one call: tens of megabytes of dense vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,36 +74,17 @@ class Writes:
     """The calls by which documents are written, one portion after the other.
 
     Args:
-        store: What they are written into.
-        documents: All of them, with ids.
+        store: The name of what they are written into.
 
     Attributes:
         ids: Those of what was written, as the store gives them.
     """
 
-    def __init__(self, store: VectorStore, documents: Sequence[Document]) -> None:
+    def __init__(self, store: str) -> None:
         self._store = store
-        self._documents = documents
-        self._positions: list[int] = []
-        self._vectors: list[FloatArray] = []
         self._first: Portion | None = None
         self._told = False
         self.ids: list[str] = []
-
-    def gathered(self, positions: Sequence[int], vectors: FloatArray) -> Portion | None:
-        """Add documents with their vectors to what waits, and return that if it is time to write it."""
-        self._positions += positions
-        self._vectors.append(vectors)
-        return self.rest() if len(self._positions) >= PORTION else None
-
-    def rest(self) -> Portion | None:
-        """Return what waits to be written."""
-        if not self._positions:
-            return None
-        documents = [self._documents[position] for position in self._positions]
-        portion = Portion(documents=documents, vectors=np.concatenate(self._vectors))
-        self._positions, self._vectors = [], []
-        return portion
 
     def written(self, portion: Portion, kept: object) -> Doubt | None:
         """Note the ids that a store returned for a portion, and return what of an earlier one is to be looked for.
@@ -122,7 +100,7 @@ class Writes:
             logger.warning(
                 "%s keeps documents under ids of its own, not those that it is given: %r is %r. Delete them by the ids "
                 "that are returned.",
-                type(self._store).__name__,
+                self._store,
                 given[0],
                 ids[0],
             )
@@ -140,7 +118,7 @@ class Writes:
                     text=document.page_content,
                     vector=first.vectors[place],
                     last=texts,
-                    store=type(self._store).__name__,
+                    store=self._store,
                 )
         return None
 

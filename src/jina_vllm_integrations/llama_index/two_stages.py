@@ -13,6 +13,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
 from jina_vllm_integrations.adapters.fewer import fewer
+from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.llama_index.filtering import check_reads_filters
@@ -77,11 +78,11 @@ class TwoStages:
             return _ranked(found, await vectors.aranked(candidates, search.k))
 
     def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
-        """Compute and keep nodes, lot after lot, and return those that were skipped."""
+        """Compute and keep nodes, by one call of the store's where all fits, and return those that were skipped."""
         index = self._index()
         given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(self._embedding.encoder(), nodes, on_error)
-        for positions, dense in vectors.compute(given, lots_of(len(nodes))):
+        for positions, dense in portions(vectors.compute(given, lots_of(len(nodes)))):
             index.insert_nodes(_embedded([nodes[position] for position in positions], dense))
         return vectors.skipped
 
@@ -90,7 +91,7 @@ class TwoStages:
         index = self._index()
         given = await asyncio.to_thread(coming_items, nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(await asyncio.to_thread(self._embedding.encoder), nodes, on_error)
-        async with aclosing(vectors.acompute(given, lots_of(len(nodes)))) as computed:
+        async with aclosing(aportions(vectors.acompute(given, lots_of(len(nodes))))) as computed:
             async for positions, dense in computed:
                 await index.ainsert_nodes(_embedded([nodes[position] for position in positions], dense))
         return vectors.skipped

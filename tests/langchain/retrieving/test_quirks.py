@@ -11,7 +11,7 @@ from langchain_core.indexing import InMemoryRecordManager, aindex, index
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations import ImageInput, OptionError, StoreError
-from jina_vllm_integrations.langchain import writing
+from jina_vllm_integrations.adapters import portions
 from langchain_stores import COLOURS, QUERY, documents, names, qdrant
 
 
@@ -70,14 +70,14 @@ def test_a_store_that_overwrites_keeps_all_of_one_call(make, lance, call):
 @pytest.mark.parametrize("number", [130, 300])
 def test_a_store_that_overwrites_is_refused_where_calls_are_many(make, lance, monkeypatch, number, call):
     """With what to do, which works."""
-    monkeypatch.setattr(writing, "PORTION", 128)
+    monkeypatch.setattr(portions, "PORTION", 128)
     with pytest.raises(StoreError, match=r"LanceDB must keep what is there.*mode='append'"):
         call(make(lance), "add_documents", texts(number))
 
 
 def test_stores_that_keep_are_given_portions(make, lance, monkeypatch, call):
     """Looked up by ids, or by a vector."""
-    monkeypatch.setattr(writing, "PORTION", 128)
+    monkeypatch.setattr(portions, "PORTION", 128)
     retriever = make(lambda embeddings: lance(embeddings, mode="append"))
     call(retriever, "add_documents", texts(300))
     assert rows(retriever) == 300
