@@ -13,11 +13,14 @@ from langchain_core.documents import Document
 
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import InputError, ItemTypeError
+from jina_vllm_integrations.foundation.skipping import KeptIds
 from jina_vllm_integrations.images.addresses import is_data_uri
 from jina_vllm_integrations.langchain.rankables import listed_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from jina_vllm_integrations.foundation.skipping import Skipped
 
 _URI = re.compile(r"(data:|file://|https?://)", re.IGNORECASE)
 
@@ -41,6 +44,13 @@ def identified(documents: Iterable[Document], ids: Sequence[str] | None) -> list
 def ids_of(documents: Iterable[Document]) -> list[str]:
     """Return the ids of documents that have some."""
     return [str(document.id) for document in documents]
+
+
+def kept_ids(documents: Iterable[Document], skipped: list[Skipped]) -> KeptIds:
+    """Return the ids of documents that were not skipped."""
+    left_out = {each.index for each in skipped}
+    good = (document for position, document in enumerate(documents) if position not in left_out)
+    return KeptIds(ids_of(good), skipped=skipped)
 
 
 def image_documents(

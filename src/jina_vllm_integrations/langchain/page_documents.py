@@ -12,8 +12,8 @@ from pydantic import PrivateAttr
 
 from jina_vllm_integrations.adapters.image_access import ImageAccess
 from jina_vllm_integrations.errors import OptionError
-from jina_vllm_integrations.foundation.skipping import KeptIds, OnError, Skipped
-from jina_vllm_integrations.langchain.incoming import identified, ids_of, image_documents
+from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
+from jina_vllm_integrations.langchain.incoming import identified, image_documents
 from jina_vllm_integrations.langchain.searches import PageIndex
 
 
@@ -30,7 +30,8 @@ class PageDocuments(ImageAccess, DocumentIndex):
     ) -> KeptIds:
         """Compute and keep documents: by the image that metadata names, or else by the text.
 
-        All are checked before the first is computed. What was kept before another error stays.
+        All are checked before the first is computed. They are written in one call of the vector store's, thousands in
+        several; the token vectors of those that were computed before another error stay.
 
         Args:
             documents: Texts and page images. They stay as they are.
@@ -40,22 +41,21 @@ class PageDocuments(ImageAccess, DocumentIndex):
                 ``skipped`` of what is returned.
 
         Returns:
-            The ids of the documents that were kept, in order.
+            The ids of the documents that were kept, in order, as the vector store gives them.
 
         Raises:
             InputError: A document cannot be embedded, or its image must not be read; ``index`` is its position.
-            StoreError: A store cannot be written, or the vector store did not take over the vectors.
+            StoreError: A store cannot be written, or the vector store did not take over the vectors, or each call of
+                its overwrites what is there and these need several.
             JinaVLLMError: What else ``invoke`` raises.
         """
-        coming = identified(documents, ids)
-        return _kept(coming, self._pages.add(coming, on_error))
+        return self._pages.add(identified(documents, ids), on_error)
 
     async def aadd_documents(
         self, documents: Iterable[Document], *, ids: Sequence[str] | None = None, on_error: OnError = "raise"
     ) -> KeptIds:
         """Do as `add_documents`, without blocking the event loop. Cancelling stops the work."""
-        coming = identified(documents, ids)
-        return _kept(coming, await self._pages.aadd(coming, on_error))
+        return await self._pages.aadd(identified(documents, ids), on_error)
 
     def add_images(
         self,
@@ -100,20 +100,19 @@ class PageDocuments(ImageAccess, DocumentIndex):
     def delete(self, ids: Sequence[str] | None = None, **_options: Any) -> DeleteResponse:
         """Delete documents. Ids of none are passed over.
 
+        Returns:
+            With ``num_deleted`` and ``succeeded`` where the vector store can tell which were there, by its
+            ``get_by_ids``.
+
         Raises:
-            OptionError: No ids were given.
+            OptionError: No ids were given, or the vector store cannot delete.
+            StoreError: It did not, or could not be written.
         """
-        found = self.get_by_ids(_given(ids))
-        if found:
-            self._pages.delete(ids_of(found))
-        return _deleted(found)
+        return _deleted(self._pages.delete(_given(ids)))
 
     async def adelete(self, ids: Sequence[str] | None = None, **_options: Any) -> DeleteResponse:
         """Do as `delete`, without blocking the event loop."""
-        found = await self.aget_by_ids(_given(ids))
-        if found:
-            await self._pages.adelete(ids_of(found))
-        return _deleted(found)
+        return _deleted(await self._pages.adelete(_given(ids)))
 
     def upsert(self, items: Sequence[Document], /, **_options: Any) -> UpsertResponse:
         """Do as `add_documents`, for LangChain's ``index``."""
@@ -132,18 +131,13 @@ class PageDocuments(ImageAccess, DocumentIndex):
         return await self.aget_by_ids(ids)
 
 
-def _kept(documents: Sequence[Document], skipped: list[Skipped]) -> KeptIds:
-    left_out = {each.index for each in skipped}
-    good = (document for position, document in enumerate(documents) if position not in left_out)
-    return KeptIds(ids_of(good), skipped=skipped)
-
-
 def _given(ids: Sequence[str] | None) -> Sequence[str]:
     if ids is None:
         raise OptionError("delete needs ids, got none. Pass those of the documents to delete.")
     return ids
 
 
-def _deleted(documents: Sequence[Document]) -> DeleteResponse:
-    ids = ids_of(documents)
+def _deleted(ids: list[str] | None) -> DeleteResponse:
+    if ids is None:
+        return DeleteResponse(num_failed=0, failed=[])
     return DeleteResponse(num_deleted=len(ids), succeeded=ids, num_failed=0, failed=[])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from jina_vllm_integrations.errors import StoreFormatError
-from jina_vllm_integrations.langchain.incoming import ids_of
+from jina_vllm_integrations.langchain.incoming import ids_of, kept_ids
 from jina_vllm_integrations.langchain.rankables import coming_items
 from jina_vllm_integrations.langchain.searches import Scored
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jina_vllm_integrations.adapters.page_images import PageImages
-    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
+    from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
@@ -48,15 +48,15 @@ class QdrantPages:
         """Do as `search`, without blocking the event loop."""
         return [_scored(hit) for hit in await self._index.asearch(query, **_options(search))]
 
-    def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
-        """Compute and keep documents, and return those that were skipped."""
+    def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
+        """Compute and keep documents, and return their ids, and those that were skipped."""
         given = coming_items(documents, self._images, on_error)
-        return self._index.upsert(given, **_beside(documents, on_error)).skipped
+        return kept_ids(documents, self._index.upsert(given, **_beside(documents, on_error)).skipped)
 
-    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
+    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Do as `add`, without blocking the event loop."""
         given = await asyncio.to_thread(coming_items, documents, self._images, on_error)
-        return (await self._index.aupsert(given, **_beside(documents, on_error))).skipped
+        return kept_ids(documents, (await self._index.aupsert(given, **_beside(documents, on_error))).skipped)
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
@@ -68,13 +68,16 @@ class QdrantPages:
         """Do as `get`, without blocking the event loop."""
         return await asyncio.to_thread(self.get, ids)
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Delete documents that are there."""
-        self._index.delete(ids)
+    def delete(self, ids: Sequence[str]) -> list[str]:
+        """Delete documents that are there, and return their ids."""
+        there = ids_of(self.get(ids))
+        if there:
+            self._index.delete(there)
+        return there
 
-    async def adelete(self, ids: Sequence[str]) -> None:
+    async def adelete(self, ids: Sequence[str]) -> list[str]:
         """Do as `delete`, without blocking the event loop."""
-        await asyncio.to_thread(self.delete, ids)
+        return await asyncio.to_thread(self.delete, ids)
 
 
 def _options(search: Search) -> dict[str, Any]:

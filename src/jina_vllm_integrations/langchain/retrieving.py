@@ -37,8 +37,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
 
     Documents come and go by `add_documents`, `add_images` and `delete`, or by LangChain's ``index``, of which this is a
     destination. A document whose metadata names an image is embedded by that image, in whichever store: the vector is
-    computed before the store asks for it. Give page images texts of their own, as `PageImageLoader` does: documents
-    with equal texts are written one after the other.
+    computed before the store asks for it.
 
     A query is a text or an image. Results are copies, with their ids and a ``relevance_score`` in the metadata: MaxSim
     over the number of the query's tokens, at most 1 and comparable across queries.
@@ -53,15 +52,18 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         token_store: Keeps token vectors. Without one they are computed again for each query.
         index: Both stages in Qdrant.
         k: How many documents to return at most.
-        fetch_k: How many to find in the first stage, and rank; at least ``k``.
+        fetch_k: How many to find in the first stage, and rank; at least ``k``. A store that has fewer, and refuses, is
+            asked for those.
         filter: Which documents may be found, as the vector store has it; for Qdrant a `qdrant_client.models.Filter`.
+            A store whose search reads none is not searched: the error names its own parameter.
         score_threshold: The least ``relevance_score`` to return.
         on_found_error: What to do about a document that was found and cannot be ranked: its image's file is missing or
             must not be read, or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out;
             ``"last"`` puts it behind those that were ranked, without a ``relevance_score``, where ``k`` leaves room and
             there is no ``score_threshold``; or ``"raise"``. An engine's errors always raise. Qdrant needs no file.
         search_kwargs: What else the vector store's search takes, such as ``fetch_k`` of LangChain's FAISS, which it
-            needs beside a filter; or ``exact`` of `QdrantIndex.search`.
+            needs beside a filter; or ``exact`` of `QdrantIndex.search`. What the store is seen to ignore is refused;
+            what it passes on to others, a ``filter`` too, is taken as insisted on.
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
         allowed_image_roots: The folders whose files metadata may name.
         allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only.
@@ -99,8 +101,10 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
     def model_post_init(self, context: Any, /) -> None:
         """Check what the stages need, without computing anything."""
         super().model_post_init(context)
-        # Not fetch_k: LangChain's FAISS has one of its own, for what it finds before it filters.
-        if hidden := self.search_kwargs.keys() & {"k", "filter", "score_threshold"}:
+        # Not fetch_k: LangChain's FAISS has one of its own, for what it finds before it filters. And a filter only
+        # where there are two: this is how to insist on one for a store that cannot be seen to read it.
+        own = {"k", "score_threshold"} | ({"filter"} if self.filter is not None else set())
+        if hidden := self.search_kwargs.keys() & own:
             raise OptionError(f"{', '.join(sorted(hidden))} must be the retriever's own, got it in search_kwargs.")
         if (self.vectorstore is None) == (self.index is None):
             raise OptionError("one of vectorstore and index must be given. Pass any vector store, or a QdrantIndex.")
@@ -125,14 +129,15 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it.
             config: LangChain's.
             **kwargs: ``k``, ``fetch_k``, ``filter`` and ``score_threshold`` for this call, and what else the vector
-                store's search takes. Many stores ignore what they do not know.
+                store's search reads.
 
         Returns:
             The best first.
 
         Raises:
             InputError: The query cannot be embedded; or what was found cannot be ranked, by ``on_found_error="raise"``.
-            OptionError: An option or its value does not exist, or the vector store cannot be searched by an image.
+            OptionError: An option or its value does not exist or would not be read by the vector store, or that cannot
+                be searched by an image.
             CheckpointError: The model cannot be served, or has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
             StoreError: The token store or Qdrant's collection cannot be read or written.
@@ -178,6 +183,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             fetch_k=max(own["k"], own["fetch_k"]),
             filter=own["filter"],
             options={**self.search_kwargs, **options},
+            per_call=frozenset(options),
         )
         if self.index is not None:
             _check_qdrant_options(search.options)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from langchain_core.documents import Document
 
-    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
+    from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
     from jina_vllm_integrations.types import Item
 
 
@@ -23,12 +23,14 @@ class Search:
         fetch_k: How many to find by dense vectors, and rank.
         filter: Which may be found, as the vector store has it; ``None`` for all.
         options: What else the vector store takes.
+        per_call: Which of these were given with the query, and are not the retriever's.
     """
 
     k: int
     fetch_k: int
     filter: Any
     options: Mapping[str, Any]
+    per_call: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,10 @@ class PageIndex(Protocol):
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
 
-    def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
-        """Compute and keep documents, and return those that were skipped."""
+    def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
+        """Compute and keep documents, and return their ids where they are kept, and those that were skipped."""
 
-    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
+    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Do as `add`, without blocking the event loop."""
 
     def get(self, ids: Sequence[str]) -> list[Document]:
@@ -65,8 +67,8 @@ class PageIndex(Protocol):
     async def aget(self, ids: Sequence[str]) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Delete documents that are there."""
+    def delete(self, ids: Sequence[str]) -> list[str] | None:
+        """Delete documents that are there, and return their ids; ``None`` where it cannot be told which were there."""
 
-    async def adelete(self, ids: Sequence[str]) -> None:
+    async def adelete(self, ids: Sequence[str]) -> list[str] | None:
         """Do as `delete`, without blocking the event loop."""

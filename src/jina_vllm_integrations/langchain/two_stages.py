@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from jina_vllm_integrations.adapters.document_vectors import LOT, DocumentVectors
+from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.adapters.fewer import fewer
+from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
-from jina_vllm_integrations.errors import OptionError, naming, noting
+from jina_vllm_integrations.errors import OptionError, StoreError, naming, noting
+from jina_vllm_integrations.foundation.skipping import KeptIds
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of, with_note, without_note
 from jina_vllm_integrations.langchain.searches import Scored
+from jina_vllm_integrations.langchain.store_options import check_options
+from jina_vllm_integrations.langchain.writing import Portion, Writes, gets_by_ids
 from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from langchain_core.documents import Document
@@ -26,11 +31,14 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
-    from jina_vllm_integrations.foundation.skipping import OnError, Skipped
+    from jina_vllm_integrations.foundation.skipping import OnError
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.searches import Search
+    from jina_vllm_integrations.langchain.writing import Doubt
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import FloatArray, Item
+
+_QDRANTS_OWN = {"_id", "_collection_name"}
 
 
 class TwoStages:
@@ -64,8 +72,9 @@ class TwoStages:
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""
         self._check_query(query)
+        check_options(self._store, self._search, search)
         vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
-        found = _with_ids(self._find(query, vectors.dense, search))
+        found = _as_written(self._find(query, vectors.dense, search))
         with _about(found):
             candidates = found_items(found, self._images)
             return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
@@ -73,55 +82,109 @@ class TwoStages:
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._check_query(query)
+        check_options(self._store, self._search if self._in_thread else self._asearch, search)
         encoder = await asyncio.to_thread(self._embeddings.encoder)
         vectors = await QueryVectors.aof(query, encoder, self._token_store)
-        found = _with_ids(await self._afind(query, vectors.dense, search))
+        found = _as_written(await self._afind(query, vectors.dense, search))
         with _about(found):
             candidates = await asyncio.to_thread(found_items, found, self._images)
             ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
             return _scored(found, ranked)
 
-    def add(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
-        """Compute and keep documents, lot after lot, and return those that were skipped."""
+    def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
+        """Compute and keep documents, and return the ids that the store gave them, and those that were skipped."""
         given = coming_items(documents, self._images, on_error)
         vectors = self._vectors(self._embeddings.encoder(), documents, on_error)
-        for positions, dense in vectors.compute(given, _lots(documents)):
-            coming = [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
-            with self._handed_over(coming, dense):
-                self._store.add_documents(coming)
-        return vectors.skipped
+        writes = Writes(self._name)
+        for positions, dense in portions(vectors.compute(given, lots_of(len(documents)))):
+            coming = self._noted(documents, positions, vectors)
+            self._write(writes, Portion(documents=coming, vectors=dense))
+        return KeptIds(writes.ids, skipped=vectors.skipped)
 
-    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> list[Skipped]:
+    async def aadd(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Do as `add`, without blocking the event loop."""
         given = await asyncio.to_thread(coming_items, documents, self._images, on_error)
         vectors = self._vectors(await asyncio.to_thread(self._embeddings.encoder), documents, on_error)
-        async with aclosing(vectors.acompute(given, _lots(documents))) as computed:
+        writes = Writes(self._name)
+        async with aclosing(aportions(vectors.acompute(given, lots_of(len(documents))))) as computed:
             async for positions, dense in computed:
-                coming = [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
-                with self._handed_over(coming, dense):
-                    await self._store.aadd_documents(coming)
-        return vectors.skipped
+                coming = self._noted(documents, positions, vectors)
+                await self._awrite(writes, Portion(documents=coming, vectors=dense))
+        return KeptIds(writes.ids, skipped=vectors.skipped)
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents that are there."""
+        self._check_gets()
         unique = list(dict.fromkeys(ids))  # some stores refuse none and repetitions
         return _as_given(self._store.get_by_ids(unique)) if unique else []
 
     async def aget(self, ids: Sequence[str]) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
+        self._check_gets()
         unique = list(dict.fromkeys(ids))
         return _as_given(await self._store.aget_by_ids(unique)) if unique else []
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def delete(self, ids: Sequence[str]) -> list[str] | None:
         """Delete documents that are there. Token vectors stay: other documents may have the same content."""
-        self._store.delete(list(ids))
+        self._check_deletes()
+        there = ids_of(self.get(ids)) if gets_by_ids(self._store) else list(dict.fromkeys(ids))
+        if there:
+            self._check_deleted(self._store.delete(there))
+        return there if gets_by_ids(self._store) else None
 
-    async def adelete(self, ids: Sequence[str]) -> None:
+    async def adelete(self, ids: Sequence[str]) -> list[str] | None:
         """Do as `delete`, without blocking the event loop."""
-        await self._store.adelete(list(ids))
+        self._check_deletes()
+        there = ids_of(await self.aget(ids)) if gets_by_ids(self._store) else list(dict.fromkeys(ids))
+        if there:
+            self._check_deleted(await self._store.adelete(there))
+        return there if gets_by_ids(self._store) else None
+
+    def _write(self, writes: Writes, portion: Portion) -> None:
+        with self._handed_over(portion):
+            kept = self._store.add_documents(portion.documents, ids=ids_of(portion.documents))
+        if (doubt := writes.written(portion, kept)) is not None:
+            doubt.check(self._again(doubt))
+
+    async def _awrite(self, writes: Writes, portion: Portion) -> None:
+        with self._handed_over(portion):
+            kept = await self._store.aadd_documents(portion.documents, ids=ids_of(portion.documents))
+        if (doubt := writes.written(portion, kept)) is not None:
+            doubt.check(await asyncio.to_thread(self._again, doubt))
+
+    def _again(self, doubt: Doubt) -> list[Document]:
+        """Return what the store has of what was written before the last call."""
+        if gets_by_ids(self._store):
+            return self._store.get_by_ids(list(doubt.names))
+        if self._takes_vectors:
+            return self._store.similarity_search_by_vector(doubt.vector.tolist(), k=1)
+        return self._store.similarity_search(doubt.text, k=1)
+
+    def _check_gets(self) -> None:
+        if not gets_by_ids(self._store):
+            raise OptionError(
+                f"documents are looked up by the store's get_by_ids, {self._name} has none. Search for them, or use a "
+                "store that has it."
+            )
+
+    def _check_deletes(self) -> None:
+        if type(self._store).delete is VectorStore.delete and type(self._store).adelete is VectorStore.adelete:
+            raise OptionError(
+                f"documents are deleted by the store's delete, {self._name} has none. Use a store that has it, or make "
+                "it anew without them."
+            )
+
+    def _check_deleted(self, done: bool | None) -> None:  # noqa: FBT001 - the store's answer
+        if done is False:
+            raise StoreError(f"{self._name} must delete what it is told to, and says that it did not.")
 
     def _vectors(self, encoder: JinaEncoder, documents: Sequence[Document], on_error: OnError) -> DocumentVectors:
         return DocumentVectors(encoder, self._token_store, on_error=on_error, names=ids_of(documents))
+
+    def _noted(
+        self, documents: Sequence[Document], positions: Sequence[int], vectors: DocumentVectors
+    ) -> list[Document]:
+        return [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
 
     @property
     def _takes_vectors(self) -> bool:
@@ -134,49 +197,63 @@ class TwoStages:
                 "Search it by a text, or use another store."
             )
 
+    @property
+    def _search(self) -> Callable[..., list[Document]]:
+        return self._store.similarity_search_by_vector if self._takes_vectors else self._store.similarity_search
+
+    @property
+    def _in_thread(self) -> bool:
+        return isinstance(self._store, InMemoryVectorStore)  # whose asynchronous search computes in the event loop
+
+    @property
+    def _asearch(self) -> Callable[..., Awaitable[list[Document]]]:
+        return self._store.asimilarity_search_by_vector if self._takes_vectors else self._store.asimilarity_search
+
     def _find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
-        options = _options(search)
-        if self._takes_vectors:
-            return self._store.similarity_search_by_vector(dense.tolist(), **options)
-        return self._store.similarity_search(_text(query), **options)
+        given = dense.tolist() if self._takes_vectors else _text(query)
+        try:
+            return self._search(given, **_options(search))
+        except Exception as refusal:
+            for number in fewer(refusal, search.fetch_k):
+                with suppress(type(refusal)):
+                    return self._search(given, **{**_options(search), "k": number})
+            raise
 
     async def _afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
-        if isinstance(self._store, InMemoryVectorStore):  # whose asynchronous search computes in the event loop
+        if self._in_thread:
             return await asyncio.to_thread(self._find, query, dense, search)
-        options = _options(search)
-        if self._takes_vectors:
-            return await self._store.asimilarity_search_by_vector(dense.tolist(), **options)
-        return await self._store.asimilarity_search(_text(query), **options)
+        given = dense.tolist() if self._takes_vectors else _text(query)
+        try:
+            return await self._asearch(given, **_options(search))
+        except Exception as refusal:
+            for number in fewer(refusal, search.fetch_k):
+                with suppress(type(refusal)):
+                    return await self._asearch(given, **{**_options(search), "k": number})
+            raise
 
-    def _handed_over(self, documents: Sequence[Document], dense: FloatArray) -> AbstractContextManager[None]:
-        texts = [document.page_content for document in documents]
-        return handed_over(self._embeddings, dict(zip(texts, dense.tolist(), strict=True)), store=self._name)
-
-
-def _lots(documents: Sequence[Document]) -> Iterator[range]:
-    """Yield lots of documents, each with a text of its own: by its text a store asks for a vector."""
-    start = 0
-    texts: set[str] = set()
-    for position, document in enumerate(documents):
-        if len(texts) == LOT or document.page_content in texts:
-            yield range(start, position)
-            start, texts = position, set()
-        texts.add(document.page_content)
-    if texts:
-        yield range(start, len(documents))
+    def _handed_over(self, portion: Portion) -> AbstractContextManager[None]:
+        texts = [document.page_content for document in portion.documents]
+        return handed_over(self._embeddings, texts, portion.vectors, store=self._name)
 
 
-def _with_ids(documents: Iterable[Document]) -> list[Document]:
-    """Return documents with their ids, which langchain-qdrant has in the metadata only."""
+def _as_written(documents: Iterable[Document]) -> list[Document]:
+    """Return documents as they were written: langchain-qdrant puts ids into the metadata, and leaves them there."""
     return [
-        document if document.id else document.model_copy(update={"id": document.metadata.get("_id")})
+        document.model_copy(
+            update={
+                "id": document.id or document.metadata["_id"],
+                "metadata": {key: value for key, value in document.metadata.items() if key not in _QDRANTS_OWN},
+            }
+        )
+        if document.metadata.keys() >= _QDRANTS_OWN
+        else document
         for document in documents
     ]
 
 
 def _as_given(documents: Iterable[Document]) -> list[Document]:
     """Return documents with their ids, and without what we noted in them."""
-    return [without_note(document) for document in _with_ids(documents)]
+    return [without_note(document) for document in _as_written(documents)]
 
 
 def _options(search: Search) -> dict[str, Any]:

@@ -52,9 +52,10 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         embedding: Whose vectors the first stage has. Its checkpoint needs a multi-vector head.
         token_store: Keeps token vectors. Without one they are computed again for each query.
         similarity_top_k: How many nodes to return at most.
-        fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``.
+        fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``. An index whose store has
+            fewer, and refuses, is asked for those.
         filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`. A
-            ``retriever`` has its own.
+            ``retriever`` has its own. A vector store that does not read them is not searched.
         score_threshold: The least score to return.
         on_found_error: What to do about a node that was found and cannot be ranked: its image's file is missing or must
             not be read, or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out;

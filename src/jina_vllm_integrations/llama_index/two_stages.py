@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,11 @@ from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.adapters.fewer import fewer
+from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
+from jina_vllm_integrations.llama_index.filtering import check_reads_filters
 from jina_vllm_integrations.llama_index.rankables import (
     coming_items,
     found_items,
@@ -26,7 +29,7 @@ from jina_vllm_integrations.llama_index.rankables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from llama_index.core.base.base_retriever import BaseRetriever
     from llama_index.core.schema import BaseNode
@@ -75,7 +78,7 @@ class TwoStages:
         """Return the best first."""
         first = self._retriever(search)
         vectors = QueryVectors.of(query_item(search.query), self._embedding.encoder(), self._token_store)
-        found = first.retrieve(_with_vector(search.query, vectors.dense))
+        found = self._found(first, _with_vector(search.query, vectors.dense))
         with naming(None), noting_ids(found):
             candidates = self._items(found)
             return _ranked(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
@@ -85,18 +88,18 @@ class TwoStages:
         first = self._retriever(search)
         encoder = await asyncio.to_thread(self._embedding.encoder)
         vectors = await QueryVectors.aof(query_item(search.query), encoder, self._token_store)
-        found = await first.aretrieve(_with_vector(search.query, vectors.dense))
+        found = await self._afound(first, _with_vector(search.query, vectors.dense))
         with naming(None), noting_ids(found):
             candidates = await asyncio.to_thread(self._items, found)
             ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
             return _ranked(found, ranked)
 
     def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
-        """Compute and keep nodes, lot after lot, and return those that were skipped."""
+        """Compute and keep nodes, by one call of the store's where all fits, and return those that were skipped."""
         index = self._index()
         given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(self._embedding.encoder(), nodes, on_error)
-        for positions, dense in vectors.compute(given, lots_of(len(nodes))):
+        for positions, dense in portions(vectors.compute(given, lots_of(len(nodes)))):
             index.insert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
@@ -105,7 +108,7 @@ class TwoStages:
         index = self._index()
         given = await asyncio.to_thread(coming_items, nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(await asyncio.to_thread(self._embedding.encoder), nodes, on_error)
-        async with aclosing(vectors.acompute(given, lots_of(len(nodes)))) as computed:
+        async with aclosing(aportions(vectors.acompute(given, lots_of(len(nodes))))) as computed:
             async for positions, dense in computed:
                 await index.ainsert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
@@ -131,14 +134,34 @@ class TwoStages:
 
     def _retriever(self, search: Search) -> BaseRetriever:
         if isinstance(self._first, VectorStoreIndex):
+            if search.filters is not None:
+                check_reads_filters(self._first.vector_store)
             # Not by `as_retriever`: of a store that keeps texts it would search only the image nodes, which are all
             # that the index itself has a list of.
-            return VectorIndexRetriever(self._first, similarity_top_k=search.fetch_k, filters=search.filters)
+            return _First(self._first, similarity_top_k=search.fetch_k, filters=search.filters)
         if search.filters is not None:
             raise OptionError(
                 f"filters go with index=, the first stage is a {type(self._first).__name__}. Give them to that one."
             )
         return self._first
+
+    def _found(self, first: BaseRetriever, query: QueryBundle) -> list[NodeWithScore]:
+        try:
+            return first.retrieve(query)
+        except Exception as refusal:
+            for again in _asking_for_fewer(first, refusal):
+                with suppress(type(refusal)):
+                    return again.retrieve(query)
+            raise
+
+    async def _afound(self, first: BaseRetriever, query: QueryBundle) -> list[NodeWithScore]:
+        try:
+            return await first.aretrieve(query)
+        except Exception as refusal:
+            for again in _asking_for_fewer(first, refusal):
+                with suppress(type(refusal)):
+                    return await again.aretrieve(query)
+            raise
 
     def _noted(self, nodes: Sequence[BaseNode], positions: Sequence[int], vectors: DocumentVectors) -> list[BaseNode]:
         return [with_note(nodes[at], vectors.contents.get(at), self._images) for at in positions]
@@ -146,6 +169,18 @@ class TwoStages:
     def _items(self, nodes: Sequence[NodeWithScore]) -> list[Item | Known | InputError]:
         """Return what nodes are ranked by, or why there is nothing. Looks at the file system."""
         return found_items(nodes, self._images, MetadataMode.EMBED)
+
+
+def _asking_for_fewer(first: BaseRetriever, refusal: Exception) -> Iterator[BaseRetriever]:
+    """Yield a retriever of ours anew for each number that its store may have; another's is its owner's to set."""
+    if type(first) is _First:
+        for number in fewer(refusal, first.similarity_top_k):
+            first.similarity_top_k = number
+            yield first
+
+
+class _First(VectorIndexRetriever):
+    """The first stage over an index, made for one search."""
 
 
 def _with_vector(query: QueryBundle, dense: FloatArray) -> QueryBundle:

@@ -134,7 +134,7 @@ def test_bad_numbers_of_a_call_are_refused(make, engine, options, call):
         ({"k": 0}, "greater than or equal to 1"),
         ({"top_k": 3}, "Extra inputs are not permitted"),
         ({"score_threshold": float("nan")}, "finite number"),
-        ({"search_kwargs": {"k": 3, "filter": {}}}, "filter, k must be the retriever's own"),
+        ({"search_kwargs": {"k": 3, "filter": {}}, "filter": {}}, "filter, k must be the retriever's own"),
         ({"allowed_image_roots": "/scans"}, "valid tuple"),
     ],
 )
