@@ -209,7 +209,7 @@ def test_pages_of_the_reader_are_shown(tmp_path):
     reader = PageImageReader(image_folder=tmp_path / "images")
     index = VectorStoreIndex.from_documents(reader.load_data(tmp_path), embed_model=MockEmbedding(embed_dim=2))
     text, image = answer(create_page_search_tool(index.as_retriever(), allowed_image_roots=[tmp_path]))
-    assert text.text == f"[1] {tmp_path / 'scan.png'}, page 1, score 1.000\n[scan.png]"
+    assert text.text == f"[1] {tmp_path / 'scan.png'}, page 1, score 1.000\n[page 1 of {tmp_path.name}/scan.png]"
     assert colour(image) == "red"
 
 
