@@ -63,9 +63,10 @@ def coming_items(documents: Iterable[Document], images: PageImages, on_error: On
     return made(documents, lambda document: _item(document, images))
 
 
-def with_score(document: Document, score: float) -> Document:
-    """Return a copy with a ``relevance_score`` in its metadata, which takes the place of an earlier stage's."""
-    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})
+def with_score(document: Document, score: float, key: str | None) -> Document:
+    """Return a copy with a score in its metadata, which takes the place of an earlier stage's; ``None`` for without."""
+    scored = {} if key is None else {key: score}
+    return document.model_copy(update={"metadata": {**document.metadata, **scored}})
 
 
 def _document(rankable: Rankable, index: int) -> Document:

@@ -8,12 +8,13 @@ from typing import TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
+from jina_vllm_integrations.langchain.queries import query_item
 from jina_vllm_integrations.langchain.rankables import Rankable, items, listed, listed_documents, with_score
 from jina_vllm_integrations.types import Item, Ranked
 
@@ -56,6 +57,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         score_threshold: The least score to return.
         normalize: ``"mean"`` over the query's tokens, from -1 to 1 and comparable across queries, as a threshold
             needs; or their ``"sum"``, MaxSim as the literature has it. The order is the same.
+        score_key: Where the metadata of results has the score; ``None`` for nowhere, as for `JinaVLLMRetriever`.
         image_keys: Where metadata may name an image: a path, file URI, data URI or URL, as ``str``. The first that is
             there counts, and ``None`` as not there. `PageImageLoader` writes ``"image_uri"``.
         allowed_image_roots: The folders whose files metadata may name; a relative path is one of the working folder.
@@ -75,6 +77,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
 
     model_config = ConfigDict(frozen=True)
 
+    score_key: str | None = Field(default="relevance_score", min_length=1)
+
     def compress_documents(
         self,
         documents: Sequence[Document],
@@ -85,11 +89,11 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
 
         Args:
             documents: Texts and page images. They stay as they are.
-            query: What is searched for.
+            query: What is searched for, as `JinaVLLMRetriever.invoke` takes it.
             callbacks: Not called.
 
         Returns:
-            Copies, the best first, of equals the earlier: with their ids and metadata, and a ``relevance_score`` in it.
+            Copies, the best first, of equals the earlier: with their ids and metadata, and a score in it.
 
         Raises:
             InputError: A document cannot be embedded, or its image must not be read; ``index`` is its position, and
@@ -99,7 +103,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
             StoreError: The store cannot be read or written.
         """
         documents = listed_documents(documents)
-        return _with_scores(documents, self._ranked(documents, query, self.top_n))
+        return _with_scores(documents, self._ranked(documents, query, self.top_n), self.score_key)
 
     async def acompress_documents(
         self,
@@ -109,7 +113,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
     ) -> list[Document]:
         """Do as `compress_documents`, without blocking the event loop. Cancelling stops the work."""
         documents = listed_documents(documents)
-        return _with_scores(documents, await self._aranked(documents, query, self.top_n))
+        return _with_scores(documents, await self._aranked(documents, query, self.top_n), self.score_key)
 
     def rerank(
         self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
@@ -141,10 +145,10 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return JinaVLLMCrossEncoder(self._late_interaction)
 
     def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
-        return self._rank(query, self._candidates(documents), top_n)
+        return self._rank(query_item(query), self._candidates(documents), top_n)
 
     async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Ranked]:
-        return await self._arank(query, await asyncio.to_thread(self._candidates, documents), top_n)
+        return await self._arank(query_item(query), await asyncio.to_thread(self._candidates, documents), top_n)
 
     def _most(self, top_n: int | EllipsisType | None) -> int | None:
         if isinstance(top_n, EllipsisType):
@@ -158,8 +162,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return items(documents, self.page_images())
 
 
-def _with_scores(documents: Sequence[Document], ranked: Sequence[Ranked]) -> list[Document]:
-    return [with_score(documents[each.index], each.score) for each in ranked]
+def _with_scores(documents: Sequence[Document], ranked: Sequence[Ranked], key: str | None) -> list[Document]:
+    return [with_score(documents[each.index], each.score, key) for each in ranked]
 
 
 def _relevances(ranked: Sequence[Ranked]) -> list[Relevance]:

@@ -16,8 +16,10 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.llms import MockLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import Document, TextNode
 from llama_index.core.tools import FunctionTool, RetrieverTool
 from PIL import Image
@@ -285,3 +287,38 @@ def test_what_is_no_retriever():
     """The error says how to get one."""
     with pytest.raises(OptionError, match=r"got list\. Of an index, pass index\.as_retriever\(\)"):
         create_page_search_tool([])
+
+
+class OnlyRetrieves:
+    """Finds as LlamaIndex's retrievers do, and is none."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+        self.threads = []
+
+    def retrieve(self, bundle):
+        """Return all, whatever is asked."""
+        self.threads.append(threading.current_thread())
+        return self.nodes
+
+
+class Retrieves(OnlyRetrieves):
+    """Has a way of its own for event loops, too."""
+
+    async def aretrieve(self, bundle):
+        """Do as `retrieve`."""
+        return self.retrieve(bundle)
+
+
+@pytest.mark.parametrize("kind", [OnlyRetrieves, Retrieves])
+def test_whatever_retrieves(kind):
+    """It need not be of a class of LlamaIndex's; without an asynchronous way, it runs in a thread."""
+    pages = kind(two_pages())
+    assert len(answer(create_page_search_tool(pages, k=2))) == 4
+    assert [thread is threading.main_thread() for thread in pages.threads] == [True, kind is Retrieves]
+
+
+def test_a_query_engine_retrieves():
+    """With its postprocessors."""
+    engine = RetrieverQueryEngine.from_args(Pages(two_pages()), llm=MockLLM())
+    assert len(answer(create_page_search_tool(engine, k=2))) == 4
