@@ -116,7 +116,12 @@ class TwoStages:
         if isinstance(self._first, VectorStoreIndex):
             # Not by `as_retriever`: of a store that keeps texts it would search only the image nodes, which are all
             # that the index itself has a list of.
-            return VectorIndexRetriever(self._first, similarity_top_k=search.fetch_k, filters=search.filters)
+            return VectorIndexRetriever(
+                self._first,
+                similarity_top_k=search.fetch_k,
+                filters=search.filters,
+                object_map=self._first._object_map,  # noqa: SLF001 - what its nodes stand for, as `as_retriever` has it
+            )
         if search.filters is not None:
             raise OptionError(
                 f"filters go with index=, the first stage is a {type(self._first).__name__}. Give them to that one."
