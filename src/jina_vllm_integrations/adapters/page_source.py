@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
+from jina_vllm_integrations.adapters.page_texts import PAGE_TEXTS
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages import PageReader
@@ -81,7 +82,9 @@ class PageSource:
         with closing(self._reader.read(paths)) as pages:
             for page in pages:
                 name = Path(os.path.relpath(page.source, above)).as_posix()
-                yield page.excerpt(self._max_characters, name=name), page
+                text = page.excerpt(self._max_characters, name=name)
+                PAGE_TEXTS.written(text)
+                yield text, page
 
 
 def page_id(page: Page) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class PageImageLoader(PageSource, BaseLoader):
     """Loads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
+    Add them by `JinaVLLMRetriever`'s ``add_documents``: a vector store by itself would embed their texts, not their
+    images.
+
     A document's text is how the page's text layer begins, or which page it is, such as ``"[page 2 of scans/a.pdf]"``:
     its path from the folder above what is loaded, because LangChain takes documents with equal texts for one. Its id
     is of the file's path and the page, so that a page which is loaded again takes its own place. All else is in the

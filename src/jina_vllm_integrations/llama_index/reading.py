@@ -26,6 +26,9 @@ _FOR_LLM = ("file_path", "page_label")
 class PageImageReader(PageSource, BaseReader):
     """Reads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
+    Embed them by ``JinaVLLMEmbedding(...)(documents)`` or the retriever's ``insert_nodes``: ``from_documents`` of an
+    index would embed their texts, not their images.
+
     A document is an `ImageDocument`, the only kind that node parsers turn into what a multi-modal index takes for an
     image. Its image is a file, because LlamaIndex keeps no bytes; its text is how the page's text layer begins, or
     which page it is, such as ``"[page 2 of scans/a.pdf]"``, its path from the folder above what is read, because nodes
