@@ -78,7 +78,7 @@ class PageSource:
         from all others of this reading, in a text that does not depend on where all of it lies.
         """
         paths = listed(paths)
-        above = _above(paths)
+        above = folder_above(paths)
         with closing(self._reader.read(paths)) as pages:
             for page in pages:
                 name = Path(os.path.relpath(page.source, above)).as_posix()
@@ -105,8 +105,10 @@ def image_metadata(page: Page) -> dict[str, Any]:
     }
 
 
-def _above(paths: Iterable[Path]) -> str:
+def folder_above(paths: Iterable[Path]) -> str:
     """Return the folder above all that is read: the folders that were named, and those of files that were.
+
+    Paths from there tell all of it apart, each with a folder's name at least.
 
     Raises:
         PageNotFoundError: A path cannot be looked at.
