@@ -13,6 +13,7 @@ from PIL import Image
 
 from jina_vllm_integrations.errors import EngineClosedError
 from jina_vllm_integrations.foundation.closable import Closable
+from jina_vllm_integrations.foundation.sharing import SharedByCopies
 from jina_vllm_integrations.model import pooling
 from jina_vllm_integrations.model.checkpoints import Checkpoint, ImageGrid, SpecialTokens
 from jina_vllm_integrations.model.projectors import Projector
@@ -29,7 +30,7 @@ _BUCKETS = 4096
 _TOKEN_DIMENSIONS = 32
 
 
-class FakeEngine(Closable):
+class FakeEngine(SharedByCopies, Closable):
     """Computes deterministic vectors that depend on the content.
 
     A text's token vector is drawn from the token and the two before it, an image's from the

@@ -18,13 +18,15 @@ from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.vectorstores import InMemoryVectorStore
 from PIL import Image
 
-from jina_vllm_integrations import MissingExtraError, OptionError
+from jina_vllm_integrations import JinaEncoder, MissingExtraError, OptionError
 from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, PageNotFoundError
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, PageImageLoader
+from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, JinaVLLMRetriever, PageImageLoader
+from jina_vllm_integrations.llama_index import PageImageReader
 from jina_vllm_integrations.pages import pdfs
+from jina_vllm_integrations.qdrant import QdrantIndex
 from jina_vllm_integrations.testing import FakeEngine
-from page_files import folder_with
+from page_files import folder_with, picture_file
 from pdf_files import GARBLED, PdfPage, is_open, pdf
 
 WORD = "sesame"
@@ -61,7 +63,7 @@ def test_one_document_a_page(make, folder):
     """With what is known of the page, in LangChain's names, and no more."""
     documents = make(dpi=72).load()
     assert [document.page_content for document in documents] == [
-        *("The annual report", "Figures", "[page 3 of report.pdf]", "[scan.png]")
+        *("The annual report", "Figures", "[page 3 of documents/report.pdf]", "[page 1 of documents/scan.png]")
     ]
     report = [
         {
@@ -89,7 +91,6 @@ def test_one_document_a_page(make, folder):
         "height": 30,
     }
     assert [document.metadata for document in documents] == [*report, scan]
-    assert {document.id for document in documents} == {None}
     assert json.loads(json.dumps([document.metadata for document in documents])) == [*report, scan]
 
 
@@ -298,3 +299,40 @@ def test_asking_for_it_loads_no_pdf_library():
     )
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert finished.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("named", [lambda one, other: [one, other], lambda one, other: [one / "scan.png", other]])
+def test_pages_of_equal_names_have_texts_of_their_own(make, tmp_path, named):
+    """By the path from the folder above what is loaded, because LangChain takes equal texts for one document."""
+    folders = [tmp_path / place / "scans" for place in ("north", "south")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        picture_file(folder / "scan.png")
+    texts = [document.page_content for document in make(named(*folders)).load()]
+    assert texts == ["[page 1 of north/scans/scan.png]", "[page 1 of south/scans/scan.png]"]
+    assert [document.page_content for document in make(tmp_path, glob="*/scans/*").load()] == [
+        f"[page 1 of {tmp_path.name}/{place}/scans/scan.png]" for place in ("north", "south")
+    ]
+
+
+def test_a_page_that_is_loaded_again_takes_its_own_place(make, folder, tmp_path):
+    """Its id is of its path and number, and LlamaIndex's reader gives it the same."""
+    loader = make()
+    embeddings = JinaVLLMEmbeddings(engine=FakeEngine())
+    store = InMemoryVectorStore(embeddings)
+    roots = (folder, loader.image_folder)
+    with QdrantIndex(JinaEncoder(embeddings.engine, task="retrieval"), "pages", path=":memory:") as index:
+        retrievers = [
+            JinaVLLMRetriever(vectorstore=store, allowed_image_roots=roots),
+            JinaVLLMRetriever(index=index, allowed_image_roots=roots),
+        ]
+        for retriever in retrievers:
+            first = retriever.add_documents(loader.lazy_load())
+            assert retriever.add_documents(make().lazy_load()) == first
+            assert len(set(first)) == 4
+            assert [document.id for document in retriever.get_by_ids(first)] == first
+            assert len(retriever.invoke("Figures", k=9)) == 4
+    documents = PageImageReader(image_folder=tmp_path / "images").load_data(folder)
+    assert [(document.id_, document.text) for document in documents] == [
+        (document.id, document.page_content) for document in loader.load()
+    ]

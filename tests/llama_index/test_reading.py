@@ -37,7 +37,7 @@ REPORT = (
     PdfPage(text="Figures", colour=(0, 1, 0), size=(100, 200)),
     PdfPage(colour=(0, 0, 1)),
 )
-TEXTS = ["The annual report", "Figures", "[page 3 of report.pdf]", "[scan.png]"]
+TEXTS = ["The annual report", "Figures", "[page 3 of documents/report.pdf]", "[page 1 of documents/scan.png]"]
 
 
 @pytest.fixture

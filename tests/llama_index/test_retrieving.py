@@ -153,7 +153,7 @@ def test_texts_and_pages_are_found_together(request, make, scans, store, call):
 
     for colour in ("green", "blue"):
         found, *_ = call(retriever, "retrieve", image_query(scans / f"{colour}.png"))
-        assert found.node.get_content() == f"[{colour}.png]"
+        assert found.node.get_content() == f"[page 1 of scans/{colour}.png]"
         assert found.node.metadata["image_uri"] == str(scans / f"{colour}.png")
         assert found.score == pytest.approx(1, abs=1e-3)
 

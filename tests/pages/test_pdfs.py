@@ -219,4 +219,4 @@ def test_an_excerpt_ends_with_a_word():
 def test_an_excerpt_of_nothing_tells_which_page_it_is():
     """By its number among several, which counts from 1."""
     assert page_with("").excerpt(5) == "[page 3 of report.pdf]"
-    assert page_with("", n_pages=1).excerpt(5) == "[report.pdf]"
+    assert page_with("").excerpt(5, name="q/report.pdf") == "[page 3 of q/report.pdf]"

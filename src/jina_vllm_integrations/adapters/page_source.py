@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
 
+from jina_vllm_integrations.adapters.page_texts import PAGE_TEXTS
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages import PageReader
+from jina_vllm_integrations.pages.files import listed, readable
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Iterable, Sequence
 
-    from jina_vllm_integrations.pages import OnError, Page, SkippedPage
+    from jina_vllm_integrations.pages import OnError, Page, PagePaths, SkippedPage
 
 
 class PageSource:
-    """A `PageReader` and its settings, for a loader that makes documents of what ``_reader`` reads.
+    """A `PageReader` and its settings, for a loader that makes documents of what ``_texts_and_pages`` yields.
 
     Args:
         glob: As for `PageReader`, like all that follows but ``max_characters``.
@@ -67,8 +71,28 @@ class PageSource:
         """What the latest reading left out so far."""
         return self._reader.skipped
 
-    def _text(self, page: Page) -> str:
-        return page.excerpt(self._max_characters)
+    def _texts_and_pages(self, paths: PagePaths) -> Generator[tuple[str, Page]]:
+        """Yield pages, each with the text of its document.
+
+        Frameworks take what has equal texts for the same document. So a page without a text of its own is told apart
+        from all others of this reading, in a text that does not depend on where all of it lies.
+        """
+        paths = listed(paths)
+        above = folder_above(paths)
+        with closing(self._reader.read(paths)) as pages:
+            for page in pages:
+                name = Path(os.path.relpath(page.source, above)).as_posix()
+                text = page.excerpt(self._max_characters, name=name)
+                PAGE_TEXTS.written(text)
+                yield text, page
+
+
+def page_id(page: Page) -> str:
+    """Return an id of the page's place, which is a UUID because some vector stores take no other.
+
+    It is the same from one reading to the next, so that a page takes its own place again.
+    """
+    return str(uuid5(NAMESPACE_URL, f"{page.source.absolute().as_uri()}#page={page.number + 1}"))
 
 
 def image_metadata(page: Page) -> dict[str, Any]:
@@ -79,3 +103,21 @@ def image_metadata(page: Page) -> dict[str, Any]:
         "width": page.image.size[0],
         "height": page.image.size[1],
     }
+
+
+def folder_above(paths: Iterable[Path]) -> str:
+    """Return the folder above all that is read: the folders that were named, and those of files that were.
+
+    Paths from there tell all of it apart, each with a folder's name at least.
+
+    Raises:
+        PageNotFoundError: A path cannot be looked at.
+    """
+    folders = [_folder(path) for path in paths]
+    return os.path.commonpath([folder.parent for folder in folders]) if folders else os.curdir
+
+
+def _folder(path: Path) -> Path:
+    path = Path(os.path.normpath(path.absolute()))
+    with readable(path):
+        return path if path.is_dir() else path.parent

@@ -24,6 +24,7 @@ from jina_vllm_integrations.encoding.results import (
 )
 from jina_vllm_integrations.errors import ImageSizeError, InputError, OptionError
 from jina_vllm_integrations.foundation.options import check_choice
+from jina_vllm_integrations.foundation.sharing import SharedByCopies
 from jina_vllm_integrations.foundation.skipping import OnError, Skipping
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.model.prompts import PromptBuilder
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _SMALL_IMAGE = (280, 280)
 
 
-class JinaEncoder:
+class JinaEncoder(SharedByCopies):
     """Texts and images in, jina-embeddings-v4 vectors out.
 
     An item is a ``str`` (always a text), a path object, encoded bytes, a binary file, a PIL image, or an

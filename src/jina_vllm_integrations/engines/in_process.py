@@ -28,6 +28,7 @@ from jina_vllm_integrations.engines.vllm_runtime import VLLMRuntime
 from jina_vllm_integrations.errors import EngineClosedError, MissingExtraError
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
+from jina_vllm_integrations.foundation.sharing import SharedByCopies
 from jina_vllm_integrations.model.checkpoints import Checkpoint
 from jina_vllm_integrations.model.fingerprints import fingerprint
 from jina_vllm_integrations.types import Embedding, ImagePrompt, Request
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class InProcessEngine(Closable):
+class InProcessEngine(SharedByCopies, Closable):
     """Computes in a vLLM of this machine.
 
     Making one starts nothing; the first encode does, and takes as long as vLLM takes to load. Engines

@@ -10,6 +10,7 @@ from langchain_core.stores import ByteStore
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
+from jina_vllm_integrations.foundation.sharing import SharedByCopies
 from jina_vllm_integrations.token_store.shelf import LONGEST_KEY, Shelf
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _LEAST_BYTES = 2**23
 
 
-class JinaVLLMByteStore(Closable, ByteStore):
+class JinaVLLMByteStore(SharedByCopies, Closable, ByteStore):
     """Bytes by key in a folder, read by many processes and written by one. A cache: what it holds may be evicted.
 
     What `mset` returned for is on disk, and stays there if the process is killed. Values are checked when they are

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidatio
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
+from jina_vllm_integrations.adapters.page_texts import PAGE_TEXTS
 from jina_vllm_integrations.encoding.encoder import JinaEncoder
 from jina_vllm_integrations.encoding.engine import Engine
 from jina_vllm_integrations.errors import naming
@@ -25,9 +26,14 @@ from jina_vllm_integrations.langchain.handover import taken_over
 from jina_vllm_integrations.langchain.images import LangChainImage, LangChainInput, image_item, multimodal_item
 from jina_vllm_integrations.types import FloatArray, Item, Role, Task, TextInput
 
+_BY_RETRIEVER = "Add the documents by JinaVLLMRetriever(vectorstore=...).add_documents, which embeds their images."
+
 
 class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     """Texts and images for any vector store of LangChain's, in one space.
+
+    A store that is given pages, as by ``Chroma.from_documents(PageImageLoader(...).load(), embeddings)``, embeds their
+    texts, not their images. `JinaVLLMRetriever`'s ``add_documents`` embeds the images, in any store.
 
     Documents and queries get prompts of their own. Vectors are lists of Python floats, of unit length. Making one
     starts nothing; the first text or image does. May be used by many threads and event loops at once, whose requests
@@ -106,7 +112,10 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
             MissingExtraError: vLLM is not installed.
         """
         handed = taken_over(self, texts)
-        return self._vectors(texts, TextInput, "document") if handed is None else handed
+        if handed is not None:
+            return handed
+        PAGE_TEXTS.embedded(texts, _BY_RETRIEVER)
+        return self._vectors(texts, TextInput, "document")
 
     def embed_query(self, text: str) -> list[float]:
         """Embed a text that is searched for. Errors are those of `embed_documents`, without an ``index``.
@@ -167,7 +176,10 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Do as `embed_documents`, without blocking the event loop. Cancelling stops the work."""
         handed = taken_over(self, texts)
-        return await self._avectors(texts, TextInput, "document") if handed is None else handed
+        if handed is not None:
+            return handed
+        PAGE_TEXTS.embedded(texts, _BY_RETRIEVER)
+        return await self._avectors(texts, TextInput, "document")
 
     async def aembed_query(self, text: str) -> list[float]:
         """Do as `embed_query`, without blocking the event loop. Cancelling stops the work."""

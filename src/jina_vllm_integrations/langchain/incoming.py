@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import repeat
 from pathlib import Path
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 from langchain_core.documents import Document
 
+from jina_vllm_integrations.adapters.page_source import folder_above
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import InputError, ItemTypeError
 from jina_vllm_integrations.foundation.skipping import KeptIds
@@ -58,6 +60,9 @@ def image_documents(
 ) -> list[Document]:
     """Return a document an image, which names it in its metadata, as its source too, and has its name as its text.
 
+    The name of a file is its path from the folder above all of them, because LangChain takes documents with equal texts
+    for one.
+
     Args:
         images: Paths, which are made absolute, and URIs.
         metadatas: What else the metadata holds, one an image.
@@ -71,28 +76,33 @@ def image_documents(
     listed = list(images)
     _check_number("metadatas", metadatas, len(listed))
     given = repeat({}) if metadatas is None else metadatas
-    return [
-        _image_document(image, metadata, key, index)
-        for index, (image, metadata) in enumerate(zip(listed, given, strict=False))
-    ]
+    sources = [_source(image, index) for index, image in enumerate(listed)]
+    above = folder_above(Path(source) for source in sources if not _URI.match(source))
+    return [_image_document(source, metadata, key, above) for source, metadata in zip(sources, given, strict=False)]
 
 
-def _image_document(image: object, metadata: Mapping[str, Any], key: str, index: int) -> Document:
+def _source(image: object, index: int) -> str:
     if not isinstance(image, str | Path):
         raise ItemTypeError(
             f"an image must be named by a path, data URI or URL, from where it is read again later, got "
             f"{type(image).__name__}. Save it to a file inside allowed_image_roots, and pass its path.",
             index=index,
         )
-    source = image if isinstance(image, str) and _URI.match(image) else str(Path(image).absolute())
+    return image if isinstance(image, str) and _URI.match(image) else str(Path(image).absolute())
+
+
+def _image_document(source: str, metadata: Mapping[str, Any], key: str, above: str) -> Document:
     named = {} if is_data_uri(source) else {"source": source}  # the key of LangChain's loaders
-    return Document(f"[{_name(source)}]", metadata={**named, **metadata, key: source})
+    return Document(f"[{_name(source, above)}]", metadata={**named, **metadata, key: source})
 
 
-def _name(source: str) -> str:
+def _name(source: str, above: str) -> str:
     if is_data_uri(source):
         return "image"
-    return unquote(Path(urlsplit(source).path).name) if _URI.match(source) else Path(source).name
+    if not _URI.match(source):
+        return Path(os.path.relpath(source, above)).as_posix()
+    parts = urlsplit(source)
+    return unquote(f"{parts.hostname or ''}{parts.path}").lstrip("/")  # without what may be secret
 
 
 def _check_number(name: str, given: Sequence[Any] | None, number: int) -> None:

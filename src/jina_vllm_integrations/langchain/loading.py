@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata
+from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata, page_id
 from jina_vllm_integrations.adapters.threaded import iterated
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages.files import listed
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 class PageImageLoader(PageSource, BaseLoader):
     """Loads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
-    A document's text is how the page's text layer begins, or which page it is. All else is in the metadata, which any
-    store takes and ``index`` hashes:
+    Add them by `JinaVLLMRetriever`'s ``add_documents``: a vector store by itself would embed their texts, not their
+    images.
+
+    A document's text is how the page's text layer begins, or which page it is, such as ``"[page 2 of scans/a.pdf]"``:
+    its path from the folder above what is loaded, because LangChain takes documents with equal texts for one. Its id
+    is of the file's path and the page, so that a page which is loaded again takes its own place. All else is in the
+    metadata, which any store takes and ``index`` hashes:
 
     - ``source``, the file; ``page``, from 0; ``total_pages``; and ``page_label``, the number that is printed on the
       page, if the PDF says;
@@ -93,8 +98,9 @@ class PageImageLoader(PageSource, BaseLoader):
             ImageError: A picture is damaged or too large, or a rendered page is.
             MissingExtraError: There is a PDF, and pypdfium2 is not installed.
         """
-        with closing(self._reader.read(self._paths)) as pages:
-            yield from map(self._document, pages)
+        with closing(self._texts_and_pages(self._paths)) as pages:
+            for text, page in pages:
+                yield _document(text, page)
 
     async def alazy_load(self) -> AsyncIterator[Document]:
         """Do as `lazy_load`, without blocking the event loop. Cancelling stops the work after the page it is at."""
@@ -102,15 +108,16 @@ class PageImageLoader(PageSource, BaseLoader):
             async for document in documents:
                 yield document
 
-    def _document(self, page: Page) -> Document:
-        metadata: dict[str, Any] = {
-            "source": str(page.source),
-            "page": page.number,
-            "total_pages": page.n_pages,
-            **image_metadata(page),
-        }
-        if page.label:
-            metadata["page_label"] = page.label
-        if page.dpi is not None:
-            metadata["dpi"] = page.dpi
-        return Document(self._text(page), metadata=metadata)
+
+def _document(text: str, page: Page) -> Document:
+    metadata: dict[str, Any] = {
+        "source": str(page.source),
+        "page": page.number,
+        "total_pages": page.n_pages,
+        **image_metadata(page),
+    }
+    if page.label:
+        metadata["page_label"] = page.label
+    if page.dpi is not None:
+        metadata["dpi"] = page.dpi
+    return Document(text, id=page_id(page), metadata=metadata)

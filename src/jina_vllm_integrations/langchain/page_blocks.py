@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Block: TypeAlias = TextContentBlock | ImageContentBlock
 
 
-def found_page(document: Document, image_keys: Iterable[str]) -> FoundPage:
-    """Return a document as a page."""
-    source, score = document.metadata.get("source"), document.metadata.get("relevance_score")
+def found_page(document: Document, image_keys: Iterable[str], score_key: str | None) -> FoundPage:
+    """Return a document as a page, with the score that its metadata has there."""
+    source, score = document.metadata.get("source"), document.metadata.get(score_key)
     return FoundPage(
         document=document,
         text=document.page_content,

@@ -23,9 +23,6 @@ Rankable: TypeAlias = str | Document | Mapping[str, Any]
 """A text; a document; or a dict with its text under ``"text"`` or ``"page_content"`` and its image under the reranker's
 ``image_keys``, there or in its ``"metadata"``."""
 
-SCORE = "relevance_score"
-"""Where rerankers of LangChain's put it."""
-
 
 def listed(documents: Iterable[Rankable]) -> list[Rankable]:
     """Return several documents, before it is known whether each of them is one.
@@ -107,13 +104,14 @@ def coming_items(documents: Iterable[Document], images: PageImages, on_error: On
     return made(documents, lambda document: _item(document, images))
 
 
-def with_score(document: Document, score: float | None) -> Document:
-    """Return a copy with a ``relevance_score`` in its metadata, which takes the place of an earlier stage's.
+def with_score(document: Document, score: float | None, key: str | None) -> Document:
+    """Return a copy with a score under a key of its metadata, which takes the place of an earlier stage's.
 
-    One that could not be ranked has none: an earlier stage's is not comparable.
+    One that could not be ranked has none: an earlier stage's is not comparable. Without a key the metadata stays.
     """
-    metadata = {key: value for key, value in document.metadata.items() if key != SCORE}
-    return document.model_copy(update={"metadata": metadata if score is None else {**metadata, SCORE: score}})
+    metadata = {name: value for name, value in document.metadata.items() if name != key}
+    scored = {} if key is None or score is None else {key: score}
+    return document.model_copy(update={"metadata": {**metadata, **scored}})
 
 
 def _document(rankable: Rankable, index: int) -> Document:

@@ -8,13 +8,14 @@ from typing import TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from jina_vllm_integrations.adapters.found import FoundErrors, Placed
 from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
+from jina_vllm_integrations.langchain.queries import query_item
 from jina_vllm_integrations.langchain.rankables import (
     Rankable,
     found_items,
@@ -68,8 +69,9 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
             needs; or their ``"sum"``, MaxSim as the literature has it. The order is the same.
         on_found_error: What to do about a document that cannot be ranked: its image's file is missing or must not be
             read, or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out; ``"last"``
-            puts it behind those that were ranked, without a ``relevance_score``, where ``top_n`` leaves room and
+            puts it behind those that were ranked, without a score, where ``top_n`` leaves room and
             there is no ``score_threshold``; or ``"raise"``. An engine's errors always raise.
+        score_key: Where the metadata of results has the score; ``None`` for nowhere, as for `JinaVLLMRetriever`.
         image_keys: Where metadata may name an image: a path, file URI, data URI or URL, as ``str``. The first that is
             there counts, and ``None`` and ``""`` as not there. `PageImageLoader` writes ``"image_uri"``.
         allowed_image_roots: The folders whose files metadata may name; a relative path is one of the working folder.
@@ -89,6 +91,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
 
     model_config = ConfigDict(frozen=True)
 
+    score_key: str | None = Field(default="relevance_score", min_length=1)
+
     def compress_documents(
         self,
         documents: Sequence[Document],
@@ -99,11 +103,11 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
 
         Args:
             documents: Texts and page images. They stay as they are.
-            query: What is searched for.
+            query: What is searched for, as `JinaVLLMRetriever.invoke` takes it.
             callbacks: Not called.
 
         Returns:
-            Copies, the best first, of equals the earlier: with their ids and metadata, and a ``relevance_score`` in it.
+            Copies, the best first, of equals the earlier: with their ids and metadata, and a score in it.
 
         Raises:
             InputError: The query cannot be embedded, ``index`` is ``None``; or by ``on_found_error="raise"`` a document
@@ -115,7 +119,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         documents = listed_documents(documents)
         errors, names = self._found_errors(), names_of(documents)
         candidates = found_items(documents, self.page_images())
-        return _with_scores(documents, self._rank(query, candidates, self.top_n, errors, names))
+        ranked = self._rank(query_item(query), candidates, self.top_n, errors, names)
+        return _with_scores(documents, ranked, self.score_key)
 
     async def acompress_documents(
         self,
@@ -127,7 +132,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         documents = listed_documents(documents)
         errors, names = self._found_errors(), names_of(documents)
         candidates = await asyncio.to_thread(found_items, documents, self.page_images())
-        return _with_scores(documents, await self._arank(query, candidates, self.top_n, errors, names))
+        ranked = await self._arank(query_item(query), candidates, self.top_n, errors, names)
+        return _with_scores(documents, ranked, self.score_key)
 
     def rerank(
         self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
@@ -161,11 +167,11 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return JinaVLLMCrossEncoder(self._late_interaction)
 
     def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
-        return self._rank(query, self._candidates(documents), top_n, _STRICT, [])
+        return self._rank(query_item(query), self._candidates(documents), top_n, _STRICT, [])
 
     async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
         candidates = await asyncio.to_thread(self._candidates, documents)
-        return await self._arank(query, candidates, top_n, _STRICT, [])
+        return await self._arank(query_item(query), candidates, top_n, _STRICT, [])
 
     def _most(self, top_n: int | EllipsisType | None) -> int | None:
         if isinstance(top_n, EllipsisType):
@@ -182,8 +188,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
 _STRICT = FoundErrors("raise")
 
 
-def _with_scores(documents: Sequence[Document], ranked: Sequence[Placed]) -> list[Document]:
-    return [with_score(documents[each.index], each.score) for each in ranked]
+def _with_scores(documents: Sequence[Document], ranked: Sequence[Placed], key: str | None) -> list[Document]:
+    return [with_score(documents[each.index], each.score, key) for each in ranked]
 
 
 def _relevances(ranked: Sequence[Placed]) -> list[Relevance]:

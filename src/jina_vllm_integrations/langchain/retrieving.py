@@ -14,19 +14,18 @@ from pydantic import ConfigDict, Field, SkipValidation
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
 from jina_vllm_integrations.adapters.found import FoundErrors
 from jina_vllm_integrations.adapters.relevance import relevant
-from jina_vllm_integrations.errors import OptionError, naming
+from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.foundation.skipping import OnFoundError
 from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
-from jina_vllm_integrations.langchain.images import LangChainInput, multimodal_item
 from jina_vllm_integrations.langchain.page_documents import PageDocuments
 from jina_vllm_integrations.langchain.qdrant_pages import QdrantPages
+from jina_vllm_integrations.langchain.queries import LangChainQuery, query_item
 from jina_vllm_integrations.langchain.rankables import with_score
 from jina_vllm_integrations.langchain.searches import Scored, Search
 from jina_vllm_integrations.langchain.two_stages import TwoStages
 from jina_vllm_integrations.qdrant import QdrantIndex
 from jina_vllm_integrations.token_store import TokenStore
-from jina_vllm_integrations.types import Item
 
 
 class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
@@ -56,11 +55,14 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             asked for those.
         filter: Which documents may be found, as the vector store has it; for Qdrant a `qdrant_client.models.Filter`.
             A store whose search reads none is not searched: the error names its own parameter.
-        score_threshold: The least ``relevance_score`` to return.
+        score_threshold: The least score to return.
         on_found_error: What to do about a document that was found and cannot be ranked: its image's file is missing or
             must not be read, or its text is empty or too long. ``"skip"`` logs it once, by its id, and leaves it out;
-            ``"last"`` puts it behind those that were ranked, without a ``relevance_score``, where ``k`` leaves room and
+            ``"last"`` puts it behind those that were ranked, without a score, where ``k`` leaves room and
             there is no ``score_threshold``; or ``"raise"``. An engine's errors always raise. Qdrant needs no file.
+        score_key: Where the metadata of results has the score; ``None`` for nowhere. LangChain takes documents for the
+            same by their texts and metadata, so what unites the results of several queries, such as
+            ``MultiQueryRetriever``, finds no duplicates where each has another score: choose ``None`` there.
         search_kwargs: What else the vector store's search takes, such as ``fetch_k`` of LangChain's FAISS, which it
             needs beside a filter; or ``exact`` of `QdrantIndex.search`. What the store is seen to ignore is refused;
             what it passes on to others, a ``filter`` too, is taken as insisted on.
@@ -96,6 +98,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
     filter: Any = None
     score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     on_found_error: OnFoundError = "skip"
+    score_key: str | None = Field(default="relevance_score", min_length=1)
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
@@ -119,14 +122,16 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
 
     def invoke(
         self,
-        input: LangChainInput,  # noqa: A002 - the name is LangChain's
+        input: LangChainQuery,  # noqa: A002 - the name is LangChain's
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> list[Document]:
         """Find documents.
 
         Args:
-            input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it.
+            input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it; or a
+                message, its content or a prompt, of one text or one image. A chain's dict is refused: put
+                ``itemgetter("question")`` before the retriever.
             config: LangChain's.
             **kwargs: ``k``, ``fetch_k``, ``filter`` and ``score_threshold`` for this call, and what else the vector
                 store's search reads.
@@ -146,7 +151,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
 
     async def ainvoke(
         self,
-        input: LangChainInput,  # noqa: A002 - the name is LangChain's
+        input: LangChainQuery,  # noqa: A002 - the name is LangChain's
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> list[Document]:
@@ -155,23 +160,26 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
 
     def _get_relevant_documents(
         self,
-        query: LangChainInput,
+        query: LangChainQuery,
         *,
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the signature is LangChain's
         **kwargs: Any,
     ) -> list[Document]:
         search, threshold = self._asked(**kwargs)
-        return _relevant(self._pages.search(_query(query), search), threshold)
+        return self._relevant(self._pages.search(query_item(query), search), threshold)
 
     async def _aget_relevant_documents(
         self,
-        query: LangChainInput,
+        query: LangChainQuery,
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
         **kwargs: Any,
     ) -> list[Document]:
         search, threshold = self._asked(**kwargs)
-        return _relevant(await self._pages.asearch(_query(query), search), threshold)
+        return self._relevant(await self._pages.asearch(query_item(query), search), threshold)
+
+    def _relevant(self, found: Sequence[Scored], threshold: float | None) -> list[Document]:
+        return [with_score(each.document, each.score, self.score_key) for each in relevant(found, threshold)]
 
     def _asked(self, **options: Any) -> tuple[Search, float | None]:
         """Return what a call asks for: its own options, and the retriever's for the rest."""
@@ -223,12 +231,3 @@ def _check_qdrant_options(options: Mapping[str, Any]) -> None:
         raise OptionError(
             f"a search of a QdrantIndex takes {', '.join(_PER_CALL)} and exact, got {', '.join(sorted(unknown))}."
         )
-
-
-def _query(given: LangChainInput) -> Item:
-    with naming(None):
-        return multimodal_item(given)
-
-
-def _relevant(found: Sequence[Scored], threshold: float | None) -> list[Document]:
-    return [with_score(each.document, each.score) for each in relevant(found, threshold)]

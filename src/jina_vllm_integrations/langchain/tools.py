@@ -2,30 +2,29 @@
 
 # LangChain reads the annotations of this module's methods, so they are not postponed.
 import asyncio
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import Document
 from langchain_core.messages.content import TextContentBlock
-from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
 from langchain_core.tools import StructuredTool
-from langchain_core.vectorstores import VectorStoreRetriever
 
 from jina_vllm_integrations.adapters.page_results import NOTHING_FOUND, ImageMode, PageResults, page_tool
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.page_blocks import Block, blocks, found_page
+from jina_vllm_integrations.langchain.runnables import finding, retriever_in
 
 _Found: TypeAlias = tuple[list[Block], list[Document]]
 """What the model sees, and what the program gets."""
 
 
 def create_page_search_tool(
-    retriever: BaseRetriever,
+    retriever: Runnable[str, list[Document]],
     *,
     image_mode: ImageMode = "blocks",
     name: str = "search_pages",
@@ -53,9 +52,10 @@ def create_page_search_tool(
     the retriever or ``image_url`` raises ends the call.
 
     Args:
-        retriever: Any retriever of LangChain's. ``k`` is passed on to `JinaVLLMRetriever`, to a
-            `VectorStoreRetriever`, and to what else has a ``k`` and takes another when it is invoked; the rest decide
-            how many they return. The first ``k`` that come back are shown.
+        retriever: Any retriever of LangChain's, or any other runnable that takes a text and returns documents: one
+            with a configuration, configurable fields or fallbacks, or a chain that ends in one. ``k`` is passed on to
+            `JinaVLLMRetriever`, to a `VectorStoreRetriever`, and to what else has a ``k`` and takes another when it is
+            invoked; the rest decide how many they return. The first ``k`` that come back are shown.
         image_mode: ``"blocks"``: a thumbnail, for models that take images in a tool's answer. ``"url"``: an image
             block with an http or https URL, which is not fetched here but by whoever runs the model. ``"reference"``:
             a line with the image's path or URL, which the agent may open with a tool of its own; only of what may be
@@ -74,7 +74,8 @@ def create_page_search_tool(
             path as the agent's own tool knows it. ``None`` for a document without one. Left out, it is what metadata
             has.
         image_keys: Where metadata may name an image; the first that is there counts. Left out, like the three that
-            follow, it is what the retriever has, as `JinaVLLMRetriever`, and else ``"image_uri"``.
+            follow, it is what the retriever has, also inside of another runnable, as `JinaVLLMRetriever`, and else
+            ``"image_uri"``.
         allowed_image_roots: The folders whose files metadata may name. None, if the retriever does not say otherwise.
         allow_image_urls: Fetch http and https URLs that metadata names, from public addresses only. Not done, if the
             retriever does not say otherwise.
@@ -92,8 +93,9 @@ def create_page_search_tool(
         >>> agent.invoke({"messages": [("user", "What was the revenue in 2024?")]})
     """
     _check_retriever(retriever)
+    own = retriever_in(retriever)
     tool = page_tool(
-        retriever,
+        own,
         description=description,
         image_mode=image_mode,
         k=k,
@@ -107,7 +109,9 @@ def create_page_search_tool(
         allow_image_urls=allow_image_urls,
         image_limits=image_limits,
     )
-    search = _PageSearch(retriever=retriever, results=tool.results, k=k)
+    search = _PageSearch(
+        retriever=retriever, results=tool.results, k=k, score_key=getattr(own, "score_key", "relevance_score")
+    )
     return StructuredTool(
         name=name,
         description=tool.description,
@@ -122,43 +126,42 @@ def create_page_search_tool(
 class _PageSearch:
     """What the tool does. LangChain passes ``callbacks``, so that the retriever's run is traced inside the tool's."""
 
-    retriever: BaseRetriever
+    retriever: Runnable[str, list[Document]]
     results: PageResults
     k: int
+    score_key: str | None
 
     def search(self, query: str, k: int | None = None, callbacks: Callbacks = None) -> _Found:
         k = self.k if k is None else k
-        number = _number_for(self.retriever, self.retriever._get_relevant_documents, k)  # noqa: SLF001
-        return self._answer(self.retriever.invoke(query, {"callbacks": callbacks}, **number)[:k])
+        return self._answer(finding(self.retriever, k, asynchronous=False).invoke(query, {"callbacks": callbacks}), k)
 
     async def asearch(self, query: str, k: int | None = None, callbacks: Callbacks = None) -> _Found:
         k = self.k if k is None else k
-        number = _number_for(self.retriever, self.retriever._aget_relevant_documents, k)  # noqa: SLF001
-        documents = await self.retriever.ainvoke(query, {"callbacks": callbacks}, **number)
-        return await asyncio.to_thread(self._answer, documents[:k])
+        found = await finding(self.retriever, k, asynchronous=True).ainvoke(query, {"callbacks": callbacks})
+        return await asyncio.to_thread(self._answer, found, k)
 
-    def _answer(self, documents: list[Document]) -> _Found:
+    def _answer(self, found: list[Document], k: int) -> _Found:
+        documents = _documents(found)[:k]
         if not documents:
             return [TextContentBlock(type="text", text=NOTHING_FOUND)], []
-        pages = self.results.shown(found_page(document, self.results.images.keys) for document in documents)
+        pages = self.results.shown(
+            found_page(document, self.results.images.keys, self.score_key) for document in documents
+        )
         return [block for page in pages for block in blocks(page)], documents
 
 
-def _number_for(retriever: BaseRetriever, method: Callable[..., Any], k: int) -> dict[str, int]:
-    """Return ``k`` as a keyword argument, for a retriever that means by it how many it returns.
-
-    One that only takes any keyword may hand it on, as a compressing retriever does, whose reranker would then choose
-    among ``k`` documents instead of many.
-    """
-    parameters = inspect.signature(method).parameters.values()
-    knows_k = isinstance(retriever, VectorStoreRetriever) or hasattr(retriever, "k")
-    takes_k = any(each.name == "k" or (knows_k and each.kind is each.VAR_KEYWORD) for each in parameters)
-    return {"k": k} if takes_k else {}
-
-
 def _check_retriever(retriever: object) -> None:
-    if not isinstance(retriever, BaseRetriever):
+    if not isinstance(retriever, Runnable):
         raise OptionError(
-            f"retriever must be a retriever of LangChain's, got {type(retriever).__name__}. Of a vector store, pass "
-            "store.as_retriever()."
+            f"retriever must be a retriever of LangChain's, or a runnable that finds documents, got "
+            f"{type(retriever).__name__}. Of a vector store, pass store.as_retriever()."
         )
+
+
+def _documents(found: object) -> list[Document]:
+    if isinstance(found, list) and all(isinstance(each, Document) for each in found):
+        return found
+    raise OptionError(
+        f"what a tool searches with must return a list of documents, got {type(found).__name__} {found!r:.60}. Pass a "
+        "retriever, or a chain that ends in one."
+    )

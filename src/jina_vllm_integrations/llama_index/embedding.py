@@ -8,15 +8,21 @@ from llama_index.core.base.embeddings.base import Embedding, mean_agg
 from llama_index.core.schema import BaseNode
 from llama_index_instrumentation import get_dispatcher
 
+from jina_vllm_integrations.adapters.page_texts import PAGE_TEXTS
 from jina_vllm_integrations.llama_index.batches import IMAGES, NODES, QUERIES, TEXTS
 from jina_vllm_integrations.llama_index.embedding_calls import EmbeddingCalls
 from jina_vllm_integrations.llama_index.images import LlamaIndexImage
 
 _dispatcher = get_dispatcher(__name__)
 
+_BY_CALL = "Call index.insert_nodes(embedding(documents)), or insert_nodes of JinaVLLMMultiVectorRetriever."
+
 
 class JinaVLLMEmbedding(EmbeddingCalls):
     """Texts and images for any index of LlamaIndex's, in one space.
+
+    An index asks for the vectors of texts: ``VectorStoreIndex.from_documents(PageImageReader(...).load_data(...))``
+    embeds the pages' texts, not their images. ``index.insert_nodes(embedding(pages))`` embeds the images.
 
     Texts and queries get prompts of their own. Vectors are lists of Python floats, of unit length. Making one starts
     nothing; the first text or image does. May be used by many threads and event loops at once, whose requests share
@@ -129,6 +135,7 @@ class JinaVLLMEmbedding(EmbeddingCalls):
             EngineError: The engine did not start, was closed or died.
             MissingExtraError: vLLM is not installed.
         """
+        PAGE_TEXTS.embedded(texts, _BY_CALL)
         return self._batched(TEXTS, texts, show_progress=show_progress)
 
     async def aget_text_embedding_batch(
@@ -138,6 +145,7 @@ class JinaVLLMEmbedding(EmbeddingCalls):
         **_: Any,
     ) -> list[Embedding]:
         """Do as `get_text_embedding_batch`, without blocking the event loop. Cancelling stops the work."""
+        PAGE_TEXTS.embedded(texts, _BY_CALL)
         return await self._abatched(TEXTS, texts, show_progress=show_progress)
 
     @_dispatcher.span

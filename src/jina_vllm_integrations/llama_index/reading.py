@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_URL, uuid5
 
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import ImageDocument, MediaResource
 
-from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata
+from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata, page_id
 from jina_vllm_integrations.adapters.threaded import iterated
 from jina_vllm_integrations.errors import OptionError
 
@@ -27,9 +26,13 @@ _FOR_LLM = ("file_path", "page_label")
 class PageImageReader(PageSource, BaseReader):
     """Reads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
+    Embed them by ``JinaVLLMEmbedding(...)(documents)`` or the retriever's ``insert_nodes``: ``from_documents`` of an
+    index would embed their texts, not their images.
+
     A document is an `ImageDocument`, the only kind that node parsers turn into what a multi-modal index takes for an
     image. Its image is a file, because LlamaIndex keeps no bytes; its text is how the page's text layer begins, or
-    which page it is, because nodes without a text are left out of indexes. All else is in the metadata:
+    which page it is, such as ``"[page 2 of scans/a.pdf]"``, its path from the folder above what is read, because nodes
+    without a text are left out of indexes and those with equal texts taken for one. All else is in the metadata:
 
     - ``file_path`` and ``file_name``; ``page_number``, from 1; ``page_label``, the number that is printed on the page
       if the PDF says, and else the same as a text; and ``total_pages``;
@@ -37,8 +40,8 @@ class PageImageReader(PageSource, BaseReader):
       the document store would take a changed image for the same; ``width`` and ``height`` in pixels; and ``dpi``, if
       it is known.
 
-    Embeddings of the text see none of it, language models ``file_path`` and ``page_label``. A page's id stays the same
-    from one reading to the next, so that a document store notices what changed.
+    Embeddings of the text see none of it, language models ``file_path`` and ``page_label``. A page's id is of the
+    file's path and the page, as `PageImageLoader`'s for LangChain, so that a document store notices what changed.
 
     Pages of PDFs, and of TIFF files with several, are rendered into ``image_folder`` when their turn comes, and named
     by content: an unchanged page keeps its ``image_uri``. A picture's is the picture itself. To rank pages or show
@@ -86,9 +89,9 @@ class PageImageReader(PageSource, BaseReader):
             raise OptionError(
                 f"PageImageReader reads local files, got fs={type(fs).__name__}. Download the files, and read those."
             )
-        with closing(self._reader.read(file)) as pages:
-            for page in pages:
-                yield self._document(page, extra_info or {})
+        with closing(self._texts_and_pages(file)) as pages:
+            for text, page in pages:
+                yield _document(text, page, extra_info or {})
 
     def load_data(
         self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
@@ -109,16 +112,17 @@ class PageImageReader(PageSource, BaseReader):
         """Do as `aload_data`: an iterable that rendered pages would block the event loop."""
         return await self.aload_data(file, extra_info, fs=fs)
 
-    def _document(self, page: Page, extra_info: Mapping[str, Any]) -> Document:
-        metadata = _metadata(page)
-        return ImageDocument(
-            id_=_id(page),
-            image_resource=MediaResource(path=page.image.path),
-            text_resource=MediaResource(text=self._text(page)),
-            metadata={**metadata, **extra_info},
-            excluded_embed_metadata_keys=list(metadata),
-            excluded_llm_metadata_keys=[key for key in metadata if key not in _FOR_LLM],
-        )
+
+def _document(text: str, page: Page, extra_info: Mapping[str, Any]) -> Document:
+    metadata = _metadata(page)
+    return ImageDocument(
+        id_=page_id(page),
+        image_resource=MediaResource(path=page.image.path),
+        text_resource=MediaResource(text=text),
+        metadata={**metadata, **extra_info},
+        excluded_embed_metadata_keys=list(metadata),
+        excluded_llm_metadata_keys=[key for key in metadata if key not in _FOR_LLM],
+    )
 
 
 def _metadata(page: Page) -> dict[str, Any]:
@@ -133,8 +137,3 @@ def _metadata(page: Page) -> dict[str, Any]:
     if page.dpi is not None:
         metadata["dpi"] = page.dpi
     return metadata
-
-
-def _id(page: Page) -> str:
-    """Return an id of the page's place, which is a UUID because some vector stores take no other."""
-    return str(uuid5(NAMESPACE_URL, f"{page.source.absolute().as_uri()}#page={page.number + 1}"))

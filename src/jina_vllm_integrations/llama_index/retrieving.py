@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING, Any, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import BaseNode
@@ -43,7 +44,7 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
     are copies of nodes with MaxSim over the number of the query's tokens, at most 1 and comparable across queries.
 
     Making one starts nothing. May be used by many threads and coroutines at once, whose queries share the engine's
-    batches. What it is given stays the caller's to close.
+    batches. What it is given stays the caller's to close, and copies share it.
 
     Args:
         index: The first stage, over any vector store: ``VectorStoreIndex.from_vector_store(store, embed_model=...)``.
@@ -117,6 +118,12 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
             images=images,
             errors=FoundErrors(on_found_error),
         )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return one with settings of its own, which shares what it was given."""
+        copied = copy.copy(self)
+        copied.filters = copy.deepcopy(self.filters, memo)
+        return copied
 
     def insert_nodes(self, nodes: Iterable[BaseNode], *, on_error: OnError = "raise") -> list[Skipped]:
         """Compute and keep nodes: by the image that a node holds or its metadata names, or else by the text.

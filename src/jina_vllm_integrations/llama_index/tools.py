@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import TextBlock
@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.images import ImageLimits
 
 
+class _Retriever(Protocol):
+    """Finds nodes; best with an ``aretrieve``, too."""
+
+    def retrieve(self, bundle: QueryBundle, /) -> list[NodeWithScore]:
+        """Return the best first."""
+
+
 def create_page_search_tool(
-    retriever: BaseRetriever,
+    retriever: _Retriever,
     *,
     node_postprocessors: Iterable[BaseNodePostprocessor] = (),
     image_mode: ImageMode = "blocks",
@@ -59,8 +66,9 @@ def create_page_search_tool(
     the retriever, a postprocessor or ``image_url`` raises ends the call; agents tell it to the model.
 
     Args:
-        retriever: Any retriever of LlamaIndex's. One that has a ``similarity_top_k`` smaller than what is asked for
-            finds as many for this call. The first ``k`` that come back are shown.
+        retriever: Any retriever of LlamaIndex's, or whatever else has its ``retrieve``, such as a query engine; without
+            an ``aretrieve`` it is called in a thread. One that has a ``similarity_top_k`` smaller than what is asked
+            for finds as many for this call. The first ``k`` that come back are shown.
         node_postprocessors: What the nodes go through before that, such as `JinaVLLMRerank`, whose ``top_n`` should
             be no smaller than ``max_k``, and ``similarity_top_k`` several times that.
         image_mode: ``"blocks"``: a thumbnail, for models that take images in a tool's answer. ``"url"``: an image
@@ -98,10 +106,10 @@ def create_page_search_tool(
         >>> agent = FunctionAgent(tools=[tool], llm=llm)
         >>> await agent.run("What was the revenue in 2024?")
     """
-    if not isinstance(retriever, BaseRetriever):
+    if not callable(getattr(retriever, "retrieve", None)):
         raise OptionError(
-            f"retriever must be a retriever of LlamaIndex's, got {type(retriever).__name__}. Of an index, pass "
-            "index.as_retriever()."
+            f"retriever must be a retriever of LlamaIndex's, or have a retrieve as they do, got "
+            f"{type(retriever).__name__}. Of an index, pass index.as_retriever()."
         )
     tool = page_tool(
         retriever,
@@ -147,7 +155,7 @@ class _PageSearch:
     """What the tool does."""
 
     name: str
-    retriever: BaseRetriever
+    retriever: _Retriever
     postprocessors: tuple[BaseNodePostprocessor, ...]
     results: PageResults
     arguments: type[BaseModel]
@@ -188,7 +196,7 @@ class _PageSearch:
         return _Answer(arguments=arguments, nodes=nodes, blocks=shown or [TextBlock(text=NOTHING_FOUND)])
 
 
-def _reaching(retriever: BaseRetriever, k: int) -> BaseRetriever:
+def _reaching(retriever: _Retriever, k: int) -> _Retriever:
     """Return a retriever that finds so many nodes, if it has a number of its own: LlamaIndex's default is two."""
     own = getattr(retriever, "similarity_top_k", None)
     if not isinstance(own, int) or own >= k:
@@ -198,7 +206,10 @@ def _reaching(retriever: BaseRetriever, k: int) -> BaseRetriever:
     return reaching
 
 
-async def _retrieved(retriever: BaseRetriever, bundle: QueryBundle) -> list[NodeWithScore]:
-    if type(retriever)._aretrieve is BaseRetriever._aretrieve:  # noqa: SLF001 - this one would block the event loop
+async def _retrieved(retriever: _Retriever, bundle: QueryBundle) -> list[NodeWithScore]:
+    own = getattr(retriever, "aretrieve", None)
+    # LlamaIndex's own `_aretrieve` would block the event loop.
+    if own is None or getattr(type(retriever), "_aretrieve", None) is BaseRetriever._aretrieve:  # noqa: SLF001
         return await asyncio.to_thread(retriever.retrieve, bundle)
-    return await retriever.aretrieve(bundle)
+    nodes: list[NodeWithScore] = await own(bundle)
+    return nodes

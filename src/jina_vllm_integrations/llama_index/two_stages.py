@@ -138,7 +138,12 @@ class TwoStages:
                 check_reads_filters(self._first.vector_store)
             # Not by `as_retriever`: of a store that keeps texts it would search only the image nodes, which are all
             # that the index itself has a list of.
-            return _First(self._first, similarity_top_k=search.fetch_k, filters=search.filters)
+            return _First(
+                self._first,
+                similarity_top_k=search.fetch_k,
+                filters=search.filters,
+                object_map=self._first._object_map,  # noqa: SLF001 - what its nodes stand for, as `as_retriever` has it
+            )
         if search.filters is not None:
             raise OptionError(
                 f"filters go with index=, the first stage is a {type(self._first).__name__}. Give them to that one."

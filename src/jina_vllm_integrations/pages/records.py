@@ -48,10 +48,15 @@ class Page:
     text: str = ""
     label: str = ""
 
-    def excerpt(self, max_characters: int) -> str:
-        """Return how the text begins, to the end of a word; or, where there is none, which page it is."""
+    def excerpt(self, max_characters: int, *, name: str | None = None) -> str:
+        """Return how the text begins, to the end of a word; or, where there is none, which page it is.
+
+        Args:
+            max_characters: Of the text.
+            name: What to call the file, where its own name is not enough.
+        """
         if not self.text:
-            return f"[page {self.number + 1} of {self.source.name}]" if self.n_pages > 1 else f"[{self.source.name}]"
+            return f"[page {self.number + 1} of {name or self.source.name}]"
         if len(self.text) <= max_characters:
             return self.text
         beginning = self.text[: max_characters + 1]

@@ -11,6 +11,7 @@ from jina_vllm_integrations.errors import CheckpointError, InputError, naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.foundation.progress import progress_bar
+from jina_vllm_integrations.foundation.sharing import SharedByCopies
 from jina_vllm_integrations.qdrant.clients import Place
 from jina_vllm_integrations.qdrant.collections import Collection, CollectionConfig, Datatype, QdrantHit
 from jina_vllm_integrations.qdrant.ids import check_ids, point_id
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
 
 
-class QdrantIndex(Closable):
+class QdrantIndex(SharedByCopies, Closable):
     """Texts and page images in a Qdrant collection: found by dense vectors, ranked by late interaction.
 
     An item is one point with the vectors ``"dense"`` (cosine) and ``"tokens"`` (a multi-vector, MaxSim). Its payload

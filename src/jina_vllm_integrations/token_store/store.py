@@ -14,6 +14,7 @@ from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.errors import InputError, naming
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
+from jina_vllm_integrations.foundation.sharing import SharedByCopies
 from jina_vllm_integrations.foundation.skipping import OnError, Skipping
 from jina_vllm_integrations.scoring.compression import check_factor, pool_tokens
 from jina_vllm_integrations.scoring.quantization import quantize
@@ -36,7 +37,7 @@ _LEAST_BYTES = 2**20
 _MOST_NOTES = 256
 
 
-class TokenStore(Closable):
+class TokenStore(SharedByCopies, Closable):
     """Token vectors in a folder, read by many processes and written by one.
 
     An entry belongs to a content (a text, or an image's pixels whatever its file), to a model with all its weights and

@@ -287,3 +287,14 @@ def test_bad_documents_are_skipped_by_their_ids(retriever, scans, call, caplog):
     )
     with pytest.raises(OptionError, match="on_error must be one of"):
         call(retriever, "add_documents", given[:1], on_error="last")
+
+
+def test_images_of_equal_names_have_texts_of_their_own(make, scans, call):
+    """By their paths from the folder above them, because LangChain takes documents with equal texts for one."""
+    other = scans.parent / "more" / "scans"
+    other.mkdir(parents=True)
+    Image.new("RGB", (90, 60), "red").save(other / "red.png")
+    retriever = make(allowed_image_roots=(scans.parent,))
+    call(retriever, "add_images", [scans / "red.png", other / "red.png"])
+    found = [document.page_content for document in call(retriever, "invoke", QUERY)]
+    assert sorted(found) == ["[more/scans/red.png]", "[scans/red.png]"]

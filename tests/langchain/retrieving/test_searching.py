@@ -38,16 +38,16 @@ def test_texts_and_pages_are_found_together(retriever, scans, call):
 
     for colour in ("green", "blue"):
         (found,) = call(retriever, "invoke", ImageInput(scans / f"{colour}.png"), k=1)
-        assert found.page_content == f"[{colour}.png]"
+        assert found.page_content == f"[scans/{colour}.png]"
         assert found.metadata["image_uri"] == found.metadata["source"] == str(scans / f"{colour}.png")
         assert found.metadata["relevance_score"] == pytest.approx(1, abs=1e-3)
 
-    assert names(call(retriever, "get_by_ids", [page_ids[2]])) == ["[blue.png]"]
+    assert names(call(retriever, "get_by_ids", [page_ids[2]])) == ["[scans/blue.png]"]
     assert call(retriever, "delete", [page_ids[2]])["succeeded"] == [page_ids[2]]
     assert call(retriever, "get_by_ids", [page_ids[2]]) == []
     assert call(retriever, "delete", [])["num_deleted"] == 0
     assert call(retriever, "delete", [page_ids[3], page_ids[3]])["succeeded"] == [page_ids[3]]
-    assert "[blue.png]" not in names(call(retriever, "invoke", ImageInput(scans / "blue.png"), k=8))
+    assert "[scans/blue.png]" not in names(call(retriever, "invoke", ImageInput(scans / "blue.png"), k=8))
 
 
 def test_the_order_is_late_interactions(retriever, engine, scans):

@@ -10,8 +10,10 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ImageBlock, LLMMetadata, MessageRole
 from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.llms import MockLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import Document, TextNode
 from llama_index.core.tools import FunctionTool, RetrieverTool
 from PIL import Image
@@ -203,7 +205,7 @@ def test_pages_of_the_reader_are_shown(tmp_path):
     reader = PageImageReader(image_folder=tmp_path / "images")
     index = VectorStoreIndex.from_documents(reader.load_data(tmp_path), embed_model=MockEmbedding(embed_dim=2))
     text, image = answer(create_page_search_tool(index.as_retriever(), allowed_image_roots=[tmp_path]))
-    assert text.text == f"[1] {tmp_path / 'scan.png'}, page 1, score 1.000\n[scan.png]"
+    assert text.text == f"[1] {tmp_path / 'scan.png'}, page 1, score 1.000\n[page 1 of {tmp_path.name}/scan.png]"
     assert colour(image) == "red"
 
 
@@ -279,3 +281,38 @@ def test_what_is_no_retriever():
     """The error says how to get one."""
     with pytest.raises(OptionError, match=r"got list\. Of an index, pass index\.as_retriever\(\)"):
         create_page_search_tool([])
+
+
+class OnlyRetrieves:
+    """Finds as LlamaIndex's retrievers do, and is none."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+        self.threads = []
+
+    def retrieve(self, bundle):
+        """Return all, whatever is asked."""
+        self.threads.append(threading.current_thread())
+        return self.nodes
+
+
+class Retrieves(OnlyRetrieves):
+    """Has a way of its own for event loops, too."""
+
+    async def aretrieve(self, bundle):
+        """Do as `retrieve`."""
+        return self.retrieve(bundle)
+
+
+@pytest.mark.parametrize("kind", [OnlyRetrieves, Retrieves])
+def test_whatever_retrieves(kind):
+    """It need not be of a class of LlamaIndex's; without an asynchronous way, it runs in a thread."""
+    pages = kind(two_pages())
+    assert len(answer(create_page_search_tool(pages, k=2))) == 4
+    assert [thread is threading.main_thread() for thread in pages.threads] == [True, kind is Retrieves]
+
+
+def test_a_query_engine_retrieves():
+    """With its postprocessors."""
+    engine = RetrieverQueryEngine.from_args(Pages(two_pages()), llm=MockLLM())
+    assert len(answer(create_page_search_tool(engine, k=2))) == 4
