@@ -1,10 +1,8 @@
-"""Candidates of a search, ranked by late interaction."""
+"""The reranker: what a store has is read, what is missing is computed, and all is scored."""
 
 from __future__ import annotations
 
 import asyncio
-from copy import copy
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -12,12 +10,13 @@ import numpy as np
 
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.encoding.results import tokens_of
-from jina_vllm_integrations.errors import InputError, naming, renaming
+from jina_vllm_integrations.errors import InputError, renaming
 from jina_vllm_integrations.foundation.options import check_choice, check_count
-from jina_vllm_integrations.foundation.skipping import OnError, Skipped, Skipping
+from jina_vllm_integrations.foundation.skipping import OnError, Skipping
+from jina_vllm_integrations.reranking.planning import Planner
+from jina_vllm_integrations.reranking.ranking import Ranking
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.scoring.maxsim import Normalize, ranking
-from jina_vllm_integrations.token_store.keys import Known, each_pinned, source_key
 from jina_vllm_integrations.types import Ranked, TokenVectors
 
 if TYPE_CHECKING:
@@ -25,62 +24,10 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.encoding.results import Result
+    from jina_vllm_integrations.reranking.planning import Plan
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Item, Request
-
-
-class Ranking(list[Ranked]):
-    """Candidates that were ranked, the best first.
-
-    Attributes:
-        skipped: Those that could not be, because that was chosen, in the order in which they were given.
-    """
-
-    def __init__(self, ranked: Iterable[Ranked] = (), *, skipped: Sequence[Skipped] = ()) -> None:
-        super().__init__(ranked)
-        self.skipped = list(skipped)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Plan:
-    """What one call computes.
-
-    Attributes:
-        query: The query's vectors where they were given.
-        positions: Of the good candidates with each key; equal candidates have equal keys.
-        found: What the store has.
-        requests: The query's unless it was computed before, then those of the keys that are missing.
-        missing: These keys.
-        skipping: What is done about bad candidates.
-    """
-
-    query: TokenVectors | None
-    positions: dict[bytes, list[int]]
-    found: dict[bytes, TokenVectors]
-    requests: list[Request]
-    missing: list[bytes]
-    skipping: Skipping
-
-    @property
-    def asked_for(self) -> list[int | None]:
-        """Which candidate each request is about; ``None`` for the query."""
-        asked: list[int | None] = [] if self.query is not None else [None]
-        return asked + [self.positions[key][0] for key in self.missing]
-
-    def leave_out_one(self, error: InputError, keys: Sequence[bytes]) -> bytes:
-        """Do as `leave_out` with the one of some keys that an error names, and return it."""
-        if error.index is None:  # the query
-            raise error
-        key = keys[error.index]
-        self.leave_out(error, key)
-        return key
-
-    def leave_out(self, error: InputError, key: bytes) -> None:
-        """Leave out all candidates with a key, or raise the error about the first."""
-        for position in self.positions.pop(key):
-            error.index = position
-            self.skipping.leave_out(error)
-            error = copy(error)
+    from jina_vllm_integrations.token_store.keys import Known
+    from jina_vllm_integrations.types import Item
 
 
 class LateInteractionReranker:
@@ -148,7 +95,7 @@ class LateInteractionReranker:
         items = _checked(candidates, top_n)
         if not items:
             return Ranking()
-        plan = self._plan(query, items, skipping)
+        plan = Planner(self.encoder, self.store).plan(query, items, skipping)
         # Where one error ends the call, what is in flight after it is cancelled.
         answers = self.encoder.compute if skipping.raises else self.encoder.answers
         with renaming(plan.asked_for):
@@ -168,7 +115,7 @@ class LateInteractionReranker:
         items = await asyncio.to_thread(_checked, candidates, top_n)
         if not items:
             return Ranking()
-        plan = await asyncio.to_thread(self._plan, query, items, skipping)
+        plan = await asyncio.to_thread(Planner(self.encoder, self.store).plan, query, items, skipping)
         with renaming(plan.asked_for):
             if skipping.raises:
                 results: Sequence[Result] = await self.encoder.acompute(plan.requests)
@@ -176,67 +123,7 @@ class LateInteractionReranker:
                 results = await self.encoder.aanswers(plan.requests)
         return await asyncio.to_thread(self._ranked, plan, results, top_n)
 
-    def _plan(
-        self, query: Item | TokenVectors, candidates: list[Item | Known | InputError], skipping: Skipping
-    ) -> _Plan:
-        asked = [] if isinstance(query, TokenVectors) else self._asked(query)
-        keys, found = self._known(candidates)
-        requests = self._requests(_unknown(candidates, keys), skipping)
-        keys |= self._keys(requests, skipping)
-        positions: dict[bytes, list[int]] = {}
-        for position in sorted(keys):
-            positions.setdefault(keys[position], []).append(position)
-        found |= self._found([key for key in positions if key not in found])
-        missing = [key for key in positions if key not in found]
-        return _Plan(
-            query=query if isinstance(query, TokenVectors) else None,
-            positions=positions,
-            found=found,
-            requests=[*asked, *(requests[positions[key][0]] for key in missing)] if positions else [],
-            missing=missing,
-            skipping=skipping,
-        )
-
-    def _asked(self, query: Item) -> list[Request]:
-        with naming(None):
-            return self.encoder.requests([query], role="query", output="tokens")
-
-    def _known(self, candidates: list[Item | Known | InputError]) -> tuple[dict[int, bytes], dict[bytes, TokenVectors]]:
-        """Return the keys of candidates whose vectors are found without looking at them, and these vectors."""
-        known = {position: each.content for position, each in enumerate(candidates) if isinstance(each, Known)}
-        if self.store is None or not known:
-            return {}, {}
-        keys = dict(zip(known, self.store.keys_of(self.encoder, known.values()), strict=True))
-        found = self._found(list(dict.fromkeys(keys.values())))
-        return {position: key for position, key in keys.items() if key in found}, found
-
-    def _requests(self, candidates: dict[int, Item | InputError], skipping: Skipping) -> dict[int, Request]:
-        """Return the pinned requests of good candidates by their positions. All are checked before one is read."""
-        requests = self.encoder.stream_requests(candidates.values(), role="document", output="tokens")
-        checked = _good(zip(candidates, requests, strict=True), skipping)
-        return _good(zip(checked, each_pinned(list(checked.values())), strict=True), skipping)
-
-    def _keys(self, requests: dict[int, Request], skipping: Skipping) -> dict[int, bytes]:
-        if self.store is None:
-            return {position: source_key(request) for position, request in requests.items()}
-        good = dict(requests)
-        while True:
-            try:
-                return dict(zip(good, self.store.keys(self.encoder, list(good.values())), strict=True))
-            except InputError as error:
-                if error.index is None:
-                    raise
-                error.index = list(good)[error.index]
-                skipping.leave_out(error)
-                del good[error.index]
-
-    def _found(self, keys: list[bytes]) -> dict[bytes, TokenVectors]:
-        if self.store is None:
-            return {}
-        found = zip(keys, self.store.get_many(keys), strict=True)
-        return {key: tokens for key, tokens in found if tokens is not None}
-
-    def _ranked(self, plan: _Plan, results: Sequence[Result], top_n: int | None) -> Ranking:
+    def _ranked(self, plan: Plan, results: Sequence[Result], top_n: int | None) -> Ranking:
         answers = list(results)
         query = plan.query
         if query is None and answers:
@@ -253,7 +140,7 @@ class LateInteractionReranker:
         ]
         return Ranking(ranked, skipped=sorted(plan.skipping.skipped, key=attrgetter("index")))
 
-    def _kept(self, plan: _Plan, answers: Sequence[Result]) -> dict[bytes, TokenVectors]:
+    def _kept(self, plan: Plan, answers: Sequence[Result]) -> dict[bytes, TokenVectors]:
         """Keep the vectors of good candidates, and return them as they are kept."""
         computed: dict[bytes, TokenVectors] = {}
         for key, answer in zip(plan.missing, answers, strict=True):
@@ -274,7 +161,7 @@ class LateInteractionReranker:
             return [self.store.as_kept(tokens, index=index) for index, (_, tokens) in enumerate(computed)]
         return self.store.put_many(computed)
 
-    def _scores(self, plan: _Plan, query: TokenVectors, vectors: dict[bytes, TokenVectors]) -> dict[bytes, np.float32]:
+    def _scores(self, plan: Plan, query: TokenVectors, vectors: dict[bytes, TokenVectors]) -> dict[bytes, np.float32]:
         while True:
             keys = list(plan.positions)
             try:
@@ -294,29 +181,6 @@ def _checked(candidates: Iterable[Item | Known | InputError], top_n: int | None)
     if top_n is not None:
         check_count("top_n", top_n)
     return list(candidates)
-
-
-def _unknown(candidates: list[Item | Known | InputError], keys: dict[int, bytes]) -> dict[int, Item | InputError]:
-    """Return the items that must be looked at, by their positions."""
-    return {
-        position: each.item if isinstance(each, Known) else each
-        for position, each in enumerate(candidates)
-        if position not in keys
-    }
-
-
-def _good(requests: Iterable[tuple[int, Request | Exception]], skipping: Skipping) -> dict[int, Request]:
-    """Return requests by their positions, without those that are errors."""
-    good: dict[int, Request] = {}
-    for position, request in requests:
-        if isinstance(request, InputError):
-            request.index = position
-            skipping.leave_out(request)
-        elif isinstance(request, Exception):
-            raise request
-        else:
-            good[position] = request
-    return good
 
 
 def _asked_vectors(answer: Result) -> TokenVectors:
