@@ -28,6 +28,7 @@ from jina_vllm_integrations.foundation.sharing import SharedByCopies
 from jina_vllm_integrations.foundation.skipping import OnError, Skipping
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.model.prompts import PromptBuilder
+from jina_vllm_integrations.scoring.maxsim import warm_up
 from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ class JinaEncoder(SharedByCopies):
         """Start the engine, and pay now what the first calls would: loading, compiling, render processes.
 
         Computes a text and a small blank image; the image is left out where no image of its size is taken. What a GPU
-        compiles is kept on disk, in ``~/.cache/vllm``, and the next start finds it.
+        compiles is kept on disk, in ``~/.cache/vllm``, and the next start finds it. For a checkpoint with a
+        multi-vector head, MaxSim is compiled for the first search.
 
         Raises:
             EngineError: The engine did not start, was closed or died.
@@ -112,6 +114,8 @@ class JinaEncoder(SharedByCopies):
         with suppress(ImageSizeError):
             requests += self.requests([Image.new("RGB", _SMALL_IMAGE, "white")], role="document", output="dense")
         self.engine.warm_up(requests)
+        if (token_dimensions := self.engine.checkpoint.token_dimensions) is not None:
+            warm_up(token_dimensions)
 
     async def awarmup(self) -> None:
         """Do as `warmup`, without blocking the event loop."""

@@ -88,6 +88,16 @@ def score_many(queries: Sequence[Tokens], documents: Documents, *, normalize: No
     return scores
 
 
+def warm_up(dim: int) -> None:
+    """Pay now what the first score of a process would: loading a compiler, and what it compiles or has on the disk.
+
+    Args:
+        dim: Width of the token vectors, as floats.
+    """
+    for dtype in (np.float16, np.float32):
+        score(np.zeros((1, dim), dtype=np.float32), [np.zeros((1, dim), dtype=dtype)])
+
+
 def top_k(query: Tokens, documents: Documents, k: int, *, normalize: Normalize = "sum") -> list[Hit]:
     """Return the documents with the highest scores, the best first; of equals, the earlier first.
 
