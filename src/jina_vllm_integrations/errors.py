@@ -14,7 +14,8 @@
     │   └── PageError                    something about a file with pages
     │       ├── PageNotFoundError        no such file or folder, or no pages in it
     │       ├── BrokenPdfError           no PDF, truncated or damaged
-    │       └── EncryptedPdfError        its password is missing or another
+    │       ├── EncryptedPdfError        its password is missing or another
+    │       └── PageCostError            drawing it takes too long, or too much memory
     ├── OptionError (ValueError)         an unknown role, task, dimension or engine option
     ├── CheckpointError                  a model directory that cannot be served
     ├── MissingExtraError (ImportError)  an optional dependency is not installed
@@ -112,6 +113,10 @@ class BrokenPdfError(PageError):
 
 class EncryptedPdfError(PageError):
     """The PDF is encrypted, and no password that was given opens it."""
+
+
+class PageCostError(PageError):
+    """Reading or drawing a page takes longer, or more memory, than its limits allow."""
 
 
 class OptionError(JinaVLLMError, ValueError):

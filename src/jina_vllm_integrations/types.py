@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from jina_vllm_integrations.images import ImageHandle, ImageSource
+    from jina_vllm_integrations.images import ImageHandle, ImageSource, PageSource
 
 Role = Literal["query", "document"]
 """What an item is in a search. Decides the prefix of a text's prompt."""
@@ -53,7 +53,8 @@ class ImageInput:
 
 
 Item: TypeAlias = (
-    "str | TextInput | ImageInput | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
+    "str | TextInput | ImageInput | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image "
+    "| PageSource"
 )
 """Anything that can be embedded."""
 

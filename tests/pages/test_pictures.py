@@ -71,7 +71,7 @@ def test_an_animation_is_its_first_frame(make, folder):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     (page,) = make().read(folder / "moving.gif")
-    assert (page.n_pages, page.image.path) == (1, folder / "moving.gif")
+    assert (page.n_pages, page.image.source) == (1, folder / "moving.gif")
 
 
 def test_each_frame_of_a_tiff_is_a_page(make, folder, image_folder):
@@ -84,7 +84,7 @@ def test_each_frame_of_a_tiff_is_a_page(make, folder, image_folder):
         (2, 3, (40, 30), 200),
     ]
     assert [corners(page)[0] for page in pages] == [RED, GREEN, BLUE]
-    assert {page.image.path.parent for page in pages} == {image_folder}
+    assert {page.image.source.parent for page in pages} == {image_folder}
     assert [page.excerpt(100) for page in pages] == [f"[page {number} of scan.tif]" for number in (1, 2, 3)]
 
 
@@ -104,7 +104,7 @@ def test_small_copies_and_masks_in_a_tiff_are_no_pages(make, folder):
     small = (Image.new("RGB", (4, 3), "red"), {NEW_SUBFILE_TYPE: 1})
     mask = (Image.new("L", (40, 30)), {NEW_SUBFILE_TYPE: 4})
     (page,) = make().read(tiff(folder / "a.tif", [plain("red"), small, mask]))
-    assert (page.image.path, page.image.size) == (folder / "a.tif", (40, 30))
+    assert (page.image.source, page.image.size) == (folder / "a.tif", (40, 30))
     (page,) = make().read(tiff(folder / "b.tif", [small, plain("red")]))
     assert (corners(page)[0], page.image.size) == (RED, (40, 30))
 

@@ -51,7 +51,7 @@ def test_paths_come_in_many_kinds(make, write, folder, monkeypatch):
     }.items():
         pages = list(make().read(paths))
         assert [str(page.source) for page in pages] == sources
-        assert all(page.image.path.is_absolute() and page.image.path.is_file() for page in pages)
+        assert all(page.image.source.is_absolute() and page.image.source.is_file() for page in pages)
     assert len(list(make().read(path for path in folder.iterdir()))) == 4
 
 
@@ -61,7 +61,7 @@ def test_a_relative_image_folder_stays_where_it_is(write, folder, monkeypatch):
     monkeypatch.chdir(folder)
     reader = PageReader(image_folder="images")
     monkeypatch.chdir("/")
-    assert {page.image.path.parent for page in reader.read(path)} == {folder / "images"} == {reader.image_folder}
+    assert {page.image.source.parent for page in reader.read(path)} == {folder / "images"} == {reader.image_folder}
 
 
 def test_images_go_into_the_users_cache_unless_said_otherwise(write, tmp_path, monkeypatch):
@@ -69,7 +69,7 @@ def test_images_go_into_the_users_cache_unless_said_otherwise(write, tmp_path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     reader = PageReader()
     (page,) = reader.read(write("report.pdf", REPORT[0]))
-    assert page.image.path.parent == reader.image_folder == tmp_path / "cache/jina-vllm-integrations/pages"
+    assert page.image.source.parent == reader.image_folder == tmp_path / "cache/jina-vllm-integrations/pages"
     assert reader.image_folder.stat().st_mode & 0o777 == 0o700
 
 

@@ -19,7 +19,7 @@ REPORT = (
 
 def corners(page):
     """Return the colours of a page's corners: left upper, right upper, left lower, right lower."""
-    image = inspect(page.image.path).load()
+    image = inspect(page.image.source).load()
     right, bottom = image.width - 3, image.height - 3
     return [image.getpixel(place) for place in ((2, 2), (right, 2), (2, bottom), (right, bottom))]
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError, OptionError
-from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
+from jina_vllm_integrations.images.addresses import is_data_uri, is_file_uri, is_url, url_label
+from jina_vllm_integrations.images.documents.sources import FileURI
 from jina_vllm_integrations.types import ImageInput
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ hardly anybody else has a column of that name."""
 
 _Value = TypeVar("_Value")
 
-_FILE_URI = re.compile(r"file:", re.IGNORECASE)
 _LONGEST_LABEL = 120
 
 
@@ -86,8 +84,9 @@ class PageImages:
             )
         if is_data_uri(source):
             return ImageInput(source)
-        if _FILE_URI.match(source):
-            return ImageInput(self._allowed(_file_of(source), source, place))
+        if is_file_uri(source):
+            uri = FileURI.parse(source)
+            return ImageInput(uri.source(self._allowed(uri.path, source, place)))
         if is_url(source):
             return ImageInput(self._fetched(source, place))
         return ImageInput(self._allowed(source, source, place))
@@ -132,17 +131,3 @@ def _real(path: str) -> Path | None:
         return Path(os.path.realpath(path)) if path else None
     except ValueError:  # a null character
         return None
-
-
-def _file_of(uri: str) -> str:
-    """Return the path in a file URI, decoded once."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:  # brackets that hold no address
-        parts = urlsplit("file:")
-    if parts.netloc.lower() not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise ImageError(
-            f"a file URI must be file:///, an absolute path, percent-encoded, and nothing else, got "
-            f"{uri[:_LONGEST_LABEL]!r}. Store Path.as_uri(), or the plain path."
-        )
-    return os.fsdecode(unquote_to_bytes(parts.path))

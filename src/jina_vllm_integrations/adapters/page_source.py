@@ -17,7 +17,7 @@ from jina_vllm_integrations.pages.files import listed, readable
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
-    from jina_vllm_integrations.pages import OnError, Page, PagePaths, SkippedPage
+    from jina_vllm_integrations.pages import ImageFormat, OnError, Page, PagePaths, SkippedPage
 
 
 class PageSource:
@@ -26,7 +26,8 @@ class PageSource:
     Args:
         glob: As for `PageReader`, like all that follows but ``max_characters``.
         dpi: At which PDFs are rendered.
-        image_folder: Where rendered pages go.
+        image_folder: Where the images of pages are written; ``None`` for nowhere.
+        image_format: Of these.
         password: Of encrypted PDFs.
         image_limits: What a page's image may cost.
         on_error: What to do about a file or page that cannot be read.
@@ -43,6 +44,7 @@ class PageSource:
         glob: str = "**/*",
         dpi: float = 150,
         image_folder: str | os.PathLike[str] | None = None,
+        image_format: ImageFormat = "webp",
         password: str | Sequence[str] | None = None,
         image_limits: ImageLimits = ImageLimits(),
         on_error: OnError = "raise",
@@ -55,6 +57,7 @@ class PageSource:
             glob=glob,
             dpi=dpi,
             image_folder=image_folder,
+            image_format=image_format,
             password=password,
             image_limits=image_limits,
             on_error=on_error,
@@ -62,8 +65,8 @@ class PageSource:
         )
 
     @property
-    def image_folder(self) -> Path:
-        """Where rendered pages go, absolute."""
+    def image_folder(self) -> Path | None:
+        """Where the images of pages are written, absolute; ``None`` for nowhere."""
         return self._reader.image_folder
 
     @property
@@ -98,7 +101,7 @@ def page_id(page: Page) -> str:
 def image_metadata(page: Page) -> dict[str, Any]:
     """Return what a document's metadata says of its image, which is found there by ``"image_uri"``."""
     return {
-        "image_uri": str(page.image.path),
+        "image_uri": page.image.uri,
         "image_sha256": page.image.sha256,
         "width": page.image.size[0],
         "height": page.image.size[1],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from jina_vllm_integrations.images.documents import DrawnPage
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,14 +22,18 @@ def digest(parts: Iterable[bytes]) -> bytes:
     return hashed.digest()
 
 
-def pixels(handle: ImageHandle) -> tuple[bytes, bytes]:
-    """Return an image's size and its RGB pixels, which are the same for all files that show it.
+def image_parts(handle: ImageHandle) -> tuple[bytes, bytes]:
+    """Return what decides how an image looks, the same for all files that show it: its size and its RGB pixels.
+
+    Of a document's page it is the file's bytes, which page it is and how it is drawn: known without drawing it.
 
     Args:
         handle: Pinned, so that what is hashed is what is embedded.
 
     Raises:
-        ImageError: It cannot be decoded.
+        InputError: The image cannot be decoded; or the page's file cannot be read, or is not what it was.
     """
+    if isinstance(handle.origin, DrawnPage):
+        return b"page", handle.origin.key
     page = handle.load()
     return "{}x{}".format(*page.size).encode(), page.tobytes()

@@ -25,6 +25,7 @@ _DATA_URI = re.compile(r"data:", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _LONGEST_LABEL = 120
+_FILE_URI = re.compile(r"file:/", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
 
@@ -107,6 +108,11 @@ class ImageURL:
 def is_url(text: str) -> bool:
     """Whether a text is a URL, of whichever scheme, and no path."""
     return _URL.match(text) is not None
+
+
+def is_file_uri(text: str) -> bool:
+    """Whether a text is the URI of a file on this machine, or one that means to be."""
+    return _FILE_URI.match(text) is not None
 
 
 def is_data_uri(text: str) -> bool:

@@ -21,20 +21,36 @@ from jina_vllm_integrations.errors import (
     ImageSizeError,
     ItemTypeError,
 )
-from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, is_url
+from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, is_file_uri, is_url
 from jina_vllm_integrations.images.decoding import check, decode, open_image, to_rgb, upright_size
+from jina_vllm_integrations.images.documents.sources import DrawnPage, FileURI, PageSource
 from jina_vllm_integrations.images.limits import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    import numpy.typing as npt
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
-"""An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image."""
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | PageSource"
+"""An image as a path, URL, data URI, file URI (all four as ``str``), path object, encoded bytes, binary file, PIL image
+or page of a document."""
 
 _LONGEST_LABEL = 120
 
-_Origin: TypeAlias = Path | bytes | ImageURL | Image.Image
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """An image that is decoded.
+
+    Attributes:
+        rgb: *Shape:* ``(height, width, 3)``, uint8.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+
+
+_Origin: TypeAlias = Path | bytes | ImageURL | Image.Image | DrawnPage | Pixels
 
 # A PIL image that its owner opened but did not decode reads from one file, in whichever thread comes first. The same
 # image may be in several handles, so a lock in each handle would not do.
@@ -74,11 +90,10 @@ class ImageHandle:
             ImageFetchError: The URL could not be fetched within the limits.
             ImageAddressError: The URL leads to an address that is not public.
         """
-        with _header(self.origin, self.label, self.limits) as image:
-            if image is self.origin:
-                with _DECODING_IN_PLACE:
-                    decode(image, self.label)
-            page = to_rgb(image, self.label)
+        if isinstance(self.origin, DrawnPage | Pixels):
+            page = Image.fromarray(self.origin.draw() if isinstance(self.origin, DrawnPage) else self.origin.rgb)
+        else:
+            page = self._decoded(self.origin)
         if self.size not in (None, page.size):
             raise ImageFormatError(
                 f"an image must stay as it was inspected; {self.label!r} was {self.size} and is {page.size}. "
@@ -86,15 +101,26 @@ class ImageHandle:
             )
         return page
 
+    def drawn(self) -> ImageHandle:
+        """Return a handle that another process can load: it holds pixels where this one has a page to draw.
+
+        Raises:
+            InputError: As `DrawnPage.draw`.
+        """
+        if isinstance(self.origin, DrawnPage):
+            return replace(self, origin=Pixels(rgb=self.origin.draw()))
+        return self
+
     def pinned(self) -> ImageHandle:
         """Return a handle that holds the encoded image, so that a file or URL is read once and cannot change.
 
-        A PIL image is decoded and copied, because its owner may change it, or go on to its next frame.
+        A PIL image is decoded and copied, because its owner may change it, or go on to its next frame. A document's
+        page stays where it is: it is drawn only if its file is what it was.
 
         Raises:
             ImageError: As `load`.
         """
-        if isinstance(self.origin, bytes):
+        if isinstance(self.origin, bytes | DrawnPage | Pixels):
             return self
         if isinstance(self.origin, Image.Image):
             page = self.load()
@@ -105,14 +131,21 @@ class ImageHandle:
         with _header(content, self.label, self.limits) as image:
             return replace(self, origin=content, size=upright_size(image))
 
+    def _decoded(self, origin: Path | bytes | ImageURL | Image.Image) -> Image.Image:
+        with _header(origin, self.label, self.limits) as image:
+            if image is origin:
+                with _DECODING_IN_PLACE:
+                    decode(image, self.label)
+            return to_rgb(image, self.label)
+
 
 def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHandle:
     """Check an image without decoding its pixels.
 
     Args:
-        source: A path, URL or data URI; encoded bytes; a binary file, which is read from its start where it can seek
-            and may be closed afterwards; or a PIL image, whose current frame counts. Of a URL only the syntax is
-            checked.
+        source: A path, URL, data URI or file URI; encoded bytes; a binary file, which is read from its start where it
+            can seek and may be closed afterwards; a PIL image, whose current frame counts; or a document's page, which
+            a file URI may name, too. Of a URL only the syntax is checked.
         limits: What the image may cost.
 
     Raises:
@@ -121,6 +154,7 @@ def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHa
         ImageFormatError: Not an image in a supported format, a damaged header, or floating-point pixels.
         ImageSizeError: Too many bytes or pixels, or none.
         ImageAddressError: A URL that is not http or https, or carries credentials.
+        PageError: A document's page cannot be found.
 
     Example:
         >>> handle = inspect("scan.tiff")
@@ -129,11 +163,27 @@ def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHa
         >>> handle.load().mode
         'RGB'
     """
+    source = file_source(source)
+    if isinstance(source, PageSource):
+        page, size = DrawnPage.of(source, limits)
+        return ImageHandle(label=source.label, size=size, origin=page, limits=limits)
     label, origin = _identified(source, limits)
     if isinstance(origin, ImageURL):
         return ImageHandle(label=label, size=None, origin=origin, limits=limits)
     with _header(origin, label, limits) as image:
         return ImageHandle(label=label, size=upright_size(image), origin=origin, limits=limits)
+
+
+def file_source(source: ImageSource) -> ImageSource:
+    """Return the path, or the page, that a file URI names; any other source as it is.
+
+    Raises:
+        ImageError: It is a file URI that names none.
+    """
+    if not isinstance(source, str) or not is_file_uri(source):
+        return source
+    uri = FileURI.parse(source)
+    return uri.source(Path(uri.path))
 
 
 def _identified(source: ImageSource, limits: ImageLimits) -> tuple[str, _Origin]:
@@ -193,7 +243,7 @@ def _file_content(file: BinaryIO, limits: ImageLimits) -> bytes:
 
 
 @contextmanager
-def _header(origin: _Origin, label: str, limits: ImageLimits) -> Iterator[Image.Image]:
+def _header(origin: Path | bytes | ImageURL | Image.Image, label: str, limits: ImageLimits) -> Iterator[Image.Image]:
     """The image, checked but not decoded; decode it before leaving."""
     if isinstance(origin, Image.Image):
         check(origin, label, max_pixels=limits.max_pixels)

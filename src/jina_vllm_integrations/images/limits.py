@@ -20,6 +20,8 @@ class ImageLimits:
             as it comes, takes an image for a decompression bomb.
         max_redirects: How often a URL may lead to another one.
         timeout: Seconds in total for fetching one URL.
+        max_page_seconds: Seconds for reading or drawing a page of a document.
+        max_page_memory: Bytes of memory for it, those of the process that does it, which has 60 MB before.
         private_hosts: Names or IP addresses of hosts that the caller vouches for, although they have addresses that
             are not public: an image server of one's own.
 
@@ -31,15 +33,19 @@ class ImageLimits:
     max_pixels: int = 178_956_970
     max_redirects: int = 3
     timeout: float = 20.0
+    max_page_seconds: float = 30.0
+    max_page_memory: int = 2**30
     private_hosts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name, least in (("max_bytes", 1), ("max_pixels", 1), ("max_redirects", 0)):
+        for name, least in (("max_bytes", 1), ("max_pixels", 1), ("max_redirects", 0), ("max_page_memory", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise OptionError(f"{name} must be a whole number from {least}, got {value!r}.")
-        if not isinstance(self.timeout, int | float) or not 0 < self.timeout < math.inf:
-            raise OptionError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
+        for name in ("timeout", "max_page_seconds"):
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+                raise OptionError(f"{name} must be a positive number of seconds, got {seconds!r}.")
         if not isinstance(self.private_hosts, frozenset):
             raise OptionError(f"private_hosts must be a frozenset of host names, got {self.private_hosts!r}.")
         for host in self.private_hosts:

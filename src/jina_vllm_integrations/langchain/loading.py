@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Generator, Sequence
 
-    from jina_vllm_integrations.pages import OnError, Page, PagePaths
+    from jina_vllm_integrations.pages import ImageFormat, OnError, Page, PagePaths
 
 
 class PageImageLoader(PageSource, BaseLoader):
@@ -33,18 +33,19 @@ class PageImageLoader(PageSource, BaseLoader):
 
     - ``source``, the file; ``page``, from 0; ``total_pages``; and ``page_label``, the number that is printed on the
       page, if the PDF says;
-    - ``image_uri``, the image's absolute path; ``image_sha256`` of its bytes, which changes with the pixels; ``width``
-      and ``height`` in pixels; and ``dpi``, if it is known.
+    - ``image_uri``, the picture's absolute path, or a page's URI, ``file:///reports/a.pdf#page=2``; ``image_sha256``,
+      which changes with what it shows; ``width`` and ``height`` in pixels; and ``dpi``, if it is known.
 
-    Pages of PDFs, and of TIFF files with several, are rendered into ``image_folder`` when their turn comes, and named
-    by content: an unchanged page keeps its ``image_uri``. A picture's is the picture itself. To rank pages or show
-    them, allow what reads documents' images the folders of both. PDFs need the extra ``pdf``.
+    Pages of PDFs, and of TIFF files with several, are drawn when they are embedded or shown, and written nowhere,
+    unless there is an ``image_folder``: then each is a file there, named by content. To rank pages or show them, allow
+    what reads documents' images the folders of what is loaded, and that one. PDFs need the extra ``pdf``.
 
     Args:
         path: A file, a folder, which is searched to any depth in the order of names, or several of them.
         glob: Which files of a folder to load, as for `PageReader`, like all that follows but ``max_characters``.
-        dpi: At which PDFs are rendered; large pages at less.
-        image_folder: Where rendered pages go; ``None`` for the user's cache. Nothing in it is ever removed.
+        dpi: At which PDFs are drawn; large pages at less.
+        image_folder: Where the images of pages are written; ``None`` for nowhere.
+        image_format: Of these, ``"webp"``, ``"jpeg"`` or ``"png"``.
         password: Of encrypted PDFs; of several, each is tried.
         image_limits: What a page's image may cost.
         on_error: ``"skip"`` to log a file or page that cannot be read as a warning, and list it in ``skipped``.
@@ -55,11 +56,11 @@ class PageImageLoader(PageSource, BaseLoader):
         OptionError: A value that is none of these.
 
     Example:
-        >>> loader = PageImageLoader("reports", image_folder="page_images")
-        >>> reranker = JinaVLLMRerank(engine=engine, allowed_image_roots=(loader.image_folder, Path("reports")))
+        >>> loader = PageImageLoader("reports")
+        >>> reranker = JinaVLLMRerank(engine=engine, allowed_image_roots=("reports",))
         >>> for document in loader.lazy_load():
         ...     print(document.metadata["source"], document.metadata["page"], document.metadata["image_uri"])
-        reports/2024.pdf 0 /home/me/page_images/5f70bf18a086….png
+        reports/2024.pdf 0 file:///home/me/reports/2024.pdf#page=1
         reports/front.jpg 0 /home/me/reports/front.jpg
     """
 
@@ -70,6 +71,7 @@ class PageImageLoader(PageSource, BaseLoader):
         glob: str = "**/*",
         dpi: float = 150,
         image_folder: str | os.PathLike[str] | None = None,
+        image_format: ImageFormat = "webp",
         password: str | Sequence[str] | None = None,
         image_limits: ImageLimits = ImageLimits(),
         on_error: OnError = "raise",
@@ -80,6 +82,7 @@ class PageImageLoader(PageSource, BaseLoader):
             glob=glob,
             dpi=dpi,
             image_folder=image_folder,
+            image_format=image_format,
             password=password,
             image_limits=image_limits,
             on_error=on_error,
@@ -89,13 +92,13 @@ class PageImageLoader(PageSource, BaseLoader):
         self._paths = listed(path)
 
     def lazy_load(self) -> Generator[Document]:
-        """Yield documents, each page rendered when its turn comes.
+        """Yield documents, each page when its turn comes.
 
         Raises:
             OptionError: ``glob`` is no pattern, or ``image_folder`` cannot be written.
             PageNotFoundError: The path does not exist, or the folder has no such file. Never skipped.
-            PageError: A file is damaged, encrypted, unreadable or a link out of its folder.
-            ImageError: A picture is damaged or too large, or a rendered page is.
+            PageError: A file is damaged, encrypted, unreadable or a link out of its folder, or a page costs too much.
+            ImageError: A picture is damaged or too large, or a page is.
             MissingExtraError: There is a PDF, and pypdfium2 is not installed.
         """
         with closing(self._texts_and_pages(self._paths)) as pages:

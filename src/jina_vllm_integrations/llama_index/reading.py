@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import ImageDocument, MediaResource
+from pydantic import AnyUrl
 
 from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata, page_id
 from jina_vllm_integrations.adapters.threaded import iterated
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from llama_index.core.schema import Document
 
-    from jina_vllm_integrations.pages import Page, PagePaths
+    from jina_vllm_integrations.pages import Page, PageImage, PagePaths
 
 # A language model must know what to cite. An embedding is of the page alone.
 _FOR_LLM = ("file_path", "page_label")
@@ -30,27 +32,29 @@ class PageImageReader(PageSource, BaseReader):
     index would embed their texts, not their images.
 
     A document is an `ImageDocument`, the only kind that node parsers turn into what a multi-modal index takes for an
-    image. Its image is a file, because LlamaIndex keeps no bytes; its text is how the page's text layer begins, or
-    which page it is, such as ``"[page 2 of scans/a.pdf]"``, its path from the folder above what is read, because nodes
+    image. Its image is a file, or the URI of a page, because LlamaIndex keeps no bytes; its text is how the page's text
+    layer begins, or which page it is, such as ``"[page 2 of scans/a.pdf]"``, its path from the folder above what is read, because nodes
     without a text are left out of indexes and those with equal texts taken for one. All else is in the metadata:
 
     - ``file_path`` and ``file_name``; ``page_number``, from 1; ``page_label``, the number that is printed on the page
       if the PDF says, and else the same as a text; and ``total_pages``;
-    - ``image_uri``, the image's absolute path; ``image_sha256`` of its bytes, without which the ingestion cache and
-      the document store would take a changed image for the same; ``width`` and ``height`` in pixels; and ``dpi``, if
-      it is known.
+    - ``image_uri``, the picture's absolute path, or a page's URI, ``file:///reports/a.pdf#page=2``; ``image_sha256``,
+      without which the ingestion cache and the document store would take a changed image for the same; ``width`` and
+      ``height`` in pixels; and ``dpi``, if it is known.
 
     Embeddings of the text see none of it, language models ``file_path`` and ``page_label``. A page's id is of the
     file's path and the page, as `PageImageLoader`'s for LangChain, so that a document store notices what changed.
 
-    Pages of PDFs, and of TIFF files with several, are rendered into ``image_folder`` when their turn comes, and named
-    by content: an unchanged page keeps its ``image_uri``. A picture's is the picture itself. To rank pages or show
-    them, allow what reads nodes' images the folders of both. PDFs need the extra ``pdf``.
+    Pages of PDFs, and of TIFF files with several, are drawn when they are embedded or shown, and written nowhere,
+    unless there is an ``image_folder``: then each is a file there, named by content, which LlamaIndex's own multi-modal
+    query engines can open. To rank pages or show them, allow what reads nodes' images the folders of what is read, and
+    that one. PDFs need the extra ``pdf``.
 
     Args:
         glob: Which files of a folder to read, as for `PageReader`, like all that follows but ``max_characters``.
-        dpi: At which PDFs are rendered; large pages at less.
-        image_folder: Where rendered pages go; ``None`` for the user's cache. Nothing in it is ever removed.
+        dpi: At which PDFs are drawn; large pages at less.
+        image_folder: Where the images of pages are written; ``None`` for nowhere.
+        image_format: Of these, ``"webp"``, ``"jpeg"`` or ``"png"``.
         password: Of encrypted PDFs; of several, each is tried.
         image_limits: What a page's image may cost.
         on_error: ``"skip"`` to log a file or page that cannot be read as a warning, and list it in ``skipped``; through
@@ -71,7 +75,7 @@ class PageImageReader(PageSource, BaseReader):
     def lazy_load_data(
         self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
     ) -> Generator[Document]:
-        """Yield documents, each page rendered when its turn comes.
+        """Yield documents, each page when its turn comes.
 
         Args:
             file: A file, a folder, which is searched to any depth in the order of names, or several of them.
@@ -81,8 +85,8 @@ class PageImageReader(PageSource, BaseReader):
         Raises:
             OptionError: There is an ``fs``, something is no path or pattern, or ``image_folder`` cannot be written.
             PageNotFoundError: The path does not exist, or the folder has no such file. Never skipped.
-            PageError: A file is damaged, encrypted, unreadable or a link out of its folder.
-            ImageError: A picture is damaged or too large, or a rendered page is.
+            PageError: A file is damaged, encrypted, unreadable or a link out of its folder, or a page costs too much.
+            ImageError: A picture is damaged or too large, or a page is.
             MissingExtraError: There is a PDF, and pypdfium2 is not installed.
         """
         if fs is not None:
@@ -109,7 +113,7 @@ class PageImageReader(PageSource, BaseReader):
     async def alazy_load_data(
         self, file: PagePaths, extra_info: Mapping[str, Any] | None = None, *, fs: object = None
     ) -> Iterable[Document]:
-        """Do as `aload_data`: an iterable that rendered pages would block the event loop."""
+        """Do as `aload_data`: an iterable that reads pages would block the event loop."""
         return await self.aload_data(file, extra_info, fs=fs)
 
 
@@ -117,12 +121,18 @@ def _document(text: str, page: Page, extra_info: Mapping[str, Any]) -> Document:
     metadata = _metadata(page)
     return ImageDocument(
         id_=page_id(page),
-        image_resource=MediaResource(path=page.image.path),
+        image_resource=_resource(page.image),
         text_resource=MediaResource(text=text),
         metadata={**metadata, **extra_info},
         excluded_embed_metadata_keys=list(metadata),
         excluded_llm_metadata_keys=[key for key in metadata if key not in _FOR_LLM],
     )
+
+
+def _resource(image: PageImage) -> MediaResource:
+    if isinstance(image.source, Path):
+        return MediaResource(path=image.source)
+    return MediaResource(url=AnyUrl(image.uri))
 
 
 def _metadata(page: Page) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class PromptBuilder:
                 return self._build_text(item.text, role)
             case ImageInput():
                 return self._build_image(item)
-            case os.PathLike() | bytes() | bytearray() | memoryview() | Image.Image():
+            case os.PathLike() | bytes() | bytearray() | memoryview() | Image.Image() | images.PageSource():
                 return self._build_image(ImageInput(item))
             case _ if hasattr(item, "read"):
                 return self._build_image(ImageInput(item))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from jina_vllm_integrations.errors import OptionError, PageError, PageNotFoundError
 from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
+from jina_vllm_integrations.images.documents.files import PDF_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 PagePaths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """A file, a folder, or several of them."""
 
-_PDF_SUFFIX = ".pdf"
-_SUFFIXES = IMAGE_SUFFIXES | {_PDF_SUFFIX}
-_PDF_SIGNATURE = b"%PDF-"
+_SUFFIXES = IMAGE_SUFFIXES | {PDF_SUFFIX}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +56,6 @@ class PageFile:
                 "Rename the file."
             ) from error
 
-    def is_pdf(self) -> bool:
-        """Return whether it is a PDF by its name or its first bytes.
-
-        Raises:
-            PageNotFoundError: It cannot be opened, or is no file.
-        """
-        with opened(self.path) as file:
-            return self.path.suffix.lower() == _PDF_SUFFIX or file.read(len(_PDF_SIGNATURE)) == _PDF_SIGNATURE
-
 
 def listed(paths: PagePaths) -> tuple[Path, ...]:
     """Return one path or several as several. Looks at no file.
@@ -78,7 +68,7 @@ def listed(paths: PagePaths) -> tuple[Path, ...]:
     return tuple(_path(path) for path in paths)
 
 
-def page_files(paths: Iterable[Path], *, glob: str, images: ImageFolder) -> Iterator[PageFile]:
+def page_files(paths: Iterable[Path], *, glob: str, images: ImageFolder | None) -> Iterator[PageFile]:
     """Yield files in the order of their paths, those of each folder sorted.
 
     In folders, only files with the suffix of a PDF or picture count, none that is hidden, and none that was rendered.
@@ -141,7 +131,7 @@ def _path(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def _found_in(folder: Path, glob: str, images: ImageFolder) -> list[PageFile]:
+def _found_in(folder: Path, glob: str, images: ImageFolder | None) -> list[PageFile]:
     try:
         with readable(folder), os.scandir(folder):  # because glob finds nothing in a folder that cannot be read
             matches = sorted(folder.glob(glob))
@@ -158,6 +148,6 @@ def _found_in(folder: Path, glob: str, images: ImageFolder) -> list[PageFile]:
     return found
 
 
-def _counts(path: Path, folder: Path, images: ImageFolder) -> bool:
+def _counts(path: Path, folder: Path, images: ImageFolder | None) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in _SUFFIXES and not hidden and not path.is_dir() and not images.holds(path)
+    return path.suffix.lower() in _SUFFIXES and not hidden and not path.is_dir() and not (images and images.holds(path))

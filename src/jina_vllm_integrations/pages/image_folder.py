@@ -3,62 +3,82 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import ImageSizeError, OptionError
+from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages.records import PageImage
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from collections.abc import Iterable, Iterator
 
-    from jina_vllm_integrations.images import ImageLimits
+    from jina_vllm_integrations.images.documents import ImageFormat
 
-_NAME = re.compile(r"[0-9a-f]{64}\.png")
-
-# A scan takes a quarter of the time of Pillow's own choice, and no more room.
-_COMPRESS_LEVEL = 1
+_NAME = re.compile(r"[0-9a-f]{64}\.(webp|jpeg|png)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """A folder of PNG files whose names are the SHA-256 of their bytes, so equal pages are one file.
+    """A folder of image files whose names are the SHA-256 of their bytes, so equal pages are one file.
 
-    Nothing is ever removed: documents refer to the files. Many threads and processes may use it at once.
+    Nothing is removed but by `clean`: documents refer to the files. Many threads and processes may use it at once.
 
     Attributes:
         path: Absolute. Made when it is needed, and then for this user alone: the pages may be confidential.
+        image_format: ``"webp"``, ``"jpeg"`` or ``"png"``. A scan as PNG is several times as large.
         limits: What one image may cost.
     """
 
     path: Path
-    limits: ImageLimits
+    image_format: ImageFormat = "webp"
+    limits: ImageLimits = ImageLimits()
 
-    def keep(self, image: Image.Image, label: str) -> PageImage:
+    def keep(self, content: bytes, label: str, size: tuple[int, int]) -> PageImage:
         """Write a page's image, unless it is there.
 
         Args:
-            image: Without metadata, which would be part of the content.
+            content: The file's bytes, in the folder's format.
             label: Which page it is, for messages.
+            size: The image's, in pixels.
 
         Raises:
-            ImageSizeError: The PNG file would have more bytes than the limit.
+            ImageSizeError: It has more bytes than the limit.
             OptionError: The folder cannot be written.
         """
-        encoded = io.BytesIO()
-        image.save(encoded, "PNG", compress_level=_COMPRESS_LEVEL)
-        content = encoded.getvalue()
         if len(content) > self.limits.max_bytes:
             raise ImageSizeError(
                 f"a page's image may have {self.limits.max_bytes:,} bytes; {label!r} has {len(content):,} at "
-                f"{image.width} x {image.height}. Choose a lower dpi, or raise ImageLimits.max_bytes."
+                f"{size[0]} x {size[1]}. Choose a lower dpi or another format, or raise ImageLimits.max_bytes."
             )
         sha256 = hashlib.sha256(content).hexdigest()
-        return PageImage(path=self._written(f"{sha256}.png", content), sha256=sha256, size=image.size)
+        path = self._written(f"{sha256}.{self.image_format}", content)
+        return PageImage(source=path, uri=str(path), sha256=sha256, size=size)
+
+    def clean(self, keep: Iterable[str | os.PathLike[str]]) -> list[Path]:
+        """Remove the images of pages that nothing names any more, and return which.
+
+        Args:
+            keep: Those that stay, as documents name them. What is no image in this folder is passed over.
+
+        Raises:
+            OptionError: One name in place of several, or the folder cannot be written.
+        """
+        if isinstance(keep, str | os.PathLike):
+            raise OptionError(f"keep must be several, got one, {str(keep)!r}. For one write [it].")
+        kept = {Path(os.path.realpath(name)) for name in keep}
+        removed = []
+        with self._writable():
+            for file in sorted(self.path.glob("*")):
+                if self.holds(file) and Path(os.path.realpath(file)) not in kept:
+                    file.unlink()
+                    removed.append(file)
+        return removed
 
     def holds(self, path: Path) -> bool:
         """Whether a file is one that was written here, and so no document of its own."""
@@ -66,16 +86,21 @@ class ImageFolder:
 
     def _written(self, name: str, content: bytes) -> Path:
         file = self.path / name
-        try:
+        with self._writable():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not file.is_file() or file.read_bytes() != content:  # somebody may have changed it
                 with TemporaryDirectory(dir=self.path, prefix=".") as unfinished:
                     whole = Path(unfinished) / name
                     whole.write_bytes(content)
                     whole.replace(file)
+        return file
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise OptionError(
                 f"image_folder must be a folder that can be written; {str(self.path)!r} cannot ({error.strerror}). "
                 "Choose another, or make room."
             ) from error
-        return file

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import logging
-import math
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jina_vllm_integrations.errors import InputError, OptionError
-from jina_vllm_integrations.foundation.cache import cache_directory
+from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.foundation.options import check_choice
 from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.foundation.skipping import OnError, unchained
 from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.images.documents import DocumentFile, ImageFormat
+from jina_vllm_integrations.images.documents.jobs import check_dpi
+from jina_vllm_integrations.pages.documents import Document
 from jina_vllm_integrations.pages.files import listed, page_files
 from jina_vllm_integrations.pages.image_folder import ImageFolder
-from jina_vllm_integrations.pages.pdfs import open_pdf
-from jina_vllm_integrations.pages.pictures import open_picture
+from jina_vllm_integrations.pages.pictures import Picture
 from jina_vllm_integrations.pages.records import SkippedPage
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from jina_vllm_integrations.pages.files import PageFile, PagePaths
-    from jina_vllm_integrations.pages.records import Page, Pages
+    from jina_vllm_integrations.pages.records import Page
 
 logger = logging.getLogger(__name__)
 
@@ -35,27 +34,32 @@ class PageReader:
     """Reads PDFs, scans and pictures page by page, in the memory of one.
 
     A file is a PDF by its suffix or its first bytes, and otherwise a picture in one of the formats that are embedded.
-    Of a PDF each page is rendered, as a reader sees it: upright, with annotations and form fields. Of a TIFF with
-    several frames each is a page, and is made a PNG as well; smaller copies and masks among them are none. Any other
-    picture is one page, and stays where it is.
+    Each page of a PDF is an image, as a reader sees it: upright, with annotations and form fields. So is each frame of
+    a TIFF that has several, except smaller copies and masks. Any other picture is one page, and stays where it is.
 
-    Making one reads nothing. May be used by many threads at once; PDFium renders one page at a time for all of them.
+    A page is drawn when it is needed, and not before: to be embedded, or shown. Its text and size are read at once. All
+    of this happens in processes of their own, with limits of time and memory (`ImageLimits`): a page that takes more
+    is an error of its own, and takes no other along.
+
+    Making one reads nothing. May be used by many threads at once.
 
     Args:
         glob: Which files of a folder to read, as for `Path.glob`. Of these, only those with a suffix of PDFs or
             pictures, and none that is hidden.
-        dpi: At which PDFs are rendered. A page that would have more pixels than ``image_limits`` allow is rendered at
-            as many as fit.
-        image_folder: Where rendered pages go, by content; nothing in it is ever removed. A folder that does not exist
-            is made, for this user alone. ``None`` for ``pages`` in the user's cache.
+        dpi: At which PDFs are drawn. A page that would have more pixels than ``image_limits`` allow is drawn at as many
+            as fit.
+        image_folder: Where the images of pages are written, by content, for who needs them as files. A folder that
+            does not exist is made, for this user alone; `ImageFolder.clean` removes what is needed no more. ``None``
+            to write none.
+        image_format: Of these files: ``"webp"``, ``"jpeg"`` or ``"png"``.
         password: Of encrypted PDFs; of several, each is tried.
-        image_limits: What a page's image may cost, whether it is a picture or rendered.
+        image_limits: What a page's image may cost, whether it is a picture or drawn.
         on_error: ``"skip"`` to log a file or page that cannot be read as a warning, and list it in ``skipped``. Of a
             PDF or scan with a damaged page, the others are read.
         show_progress: Show a bar that counts pages.
 
     Attributes:
-        image_folder: Where rendered pages go, absolute.
+        image_folder: Where the images of pages are written, absolute; ``None`` for nowhere.
         skipped: What the latest reading left out so far.
 
     Raises:
@@ -68,25 +72,31 @@ class PageReader:
         glob: str = "**/*",
         dpi: float = 150,
         image_folder: str | os.PathLike[str] | None = None,
+        image_format: ImageFormat = "webp",
         password: str | Sequence[str] | None = None,
         image_limits: ImageLimits = ImageLimits(),
         on_error: OnError = "raise",
         show_progress: bool = False,
     ) -> None:
         check_choice("on_error", on_error, OnError)
-        if not isinstance(dpi, int | float) or not 0 < dpi < math.inf:
-            raise OptionError(f"dpi must be a positive number of pixels an inch, got {dpi!r}. 150 suits most pages.")
-        self.image_folder = cache_directory() / "pages" if image_folder is None else Path(image_folder).absolute()
+        check_choice("image_format", image_format, ImageFormat)
+        check_dpi(dpi)
+        self.image_folder = None if image_folder is None else Path(image_folder).absolute()
         self.skipped: list[SkippedPage] = []
         self._glob = glob
-        self._dpi = dpi
-        self._images = ImageFolder(path=self.image_folder, limits=image_limits)
+        self._dpi = float(dpi)
+        self._limits = image_limits
+        self._images = (
+            None
+            if self.image_folder is None
+            else ImageFolder(path=self.image_folder, image_format=image_format, limits=image_limits)
+        )
         self._passwords = () if password is None else (password,) if isinstance(password, str) else tuple(password)
         self._on_error = on_error
         self._show_progress = show_progress
 
     def read(self, paths: PagePaths) -> Generator[Page]:
-        """Yield pages, each rendered when its turn comes.
+        """Yield pages, each when its turn comes.
 
         Args:
             paths: A file, a folder, which is searched to any depth in the order of names, or several of them.
@@ -94,26 +104,38 @@ class PageReader:
         Raises:
             OptionError: Something is no path or pattern, or ``image_folder`` cannot be written.
             PageNotFoundError: A path that was named does not exist, or a folder has no such file. Raised before
-                anything is rendered, and never skipped.
-            PageError: A file is damaged, encrypted, unreadable or a link out of its folder.
-            ImageError: A picture is damaged or too large, or a rendered page is.
+                anything is read, and never skipped.
+            PageError: A file is damaged, encrypted, unreadable or a link out of its folder, or a page costs too much.
+            ImageError: A picture is damaged or too large, or a page is.
             MissingExtraError: There is a PDF, and pypdfium2 is not installed.
         """
         skipped = self.skipped = []
         files = list(page_files(listed(paths), glob=self._glob, images=self._images))
         with progress_bar(None, "reading", shown=self._show_progress) as bar:
             for file in files:
-                with self._skipping(skipped, file), self._opened(file) as pages:
-                    for number in range(len(pages)):
+                with self._skipping(skipped, file), closing(self._pages(file)) as pages:
+                    for number, page in enumerate(pages):
                         with self._skipping(skipped, file, number):
-                            yield pages.page(number)
+                            if isinstance(page, InputError):
+                                raise page
+                            yield page
                             bar.update()
 
-    def _opened(self, file: PageFile) -> AbstractContextManager[Pages]:
+    def _pages(self, file: PageFile) -> Generator[Page | InputError]:
         file.check()
-        if file.is_pdf():
-            return open_pdf(file.path, passwords=self._passwords, dpi=self._dpi, images=self._images)
-        return open_picture(file.path, images=self._images)
+        document = DocumentFile.of(file.path.absolute(), self._passwords)
+        picture = None if document.is_pdf else Picture.of(file.path, self._limits)
+        if picture is not None:
+            yield from picture.read()
+            return
+        yield from Document(
+            file=document,
+            path=file.path,
+            n_pages=document.n_pages(self._limits),
+            dpi=self._dpi,
+            limits=self._limits,
+            images=self._images,
+        ).read()
 
     @contextmanager
     def _skipping(self, skipped: list[SkippedPage], file: PageFile, number: int | None = None) -> Iterator[None]:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from jina_vllm_integrations.errors import InputError
+    from jina_vllm_integrations.images import PageSource
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageImage:
-    """A page's image on the disk.
+    """What a page looks like, as an image that can be embedded.
 
     Attributes:
-        path: Absolute.
-        sha256: Of the file's bytes, in hexadecimal.
+        source: The picture's path, absolute, or the page itself, which is drawn when it is needed.
+        uri: What documents call it: a path, or `PageSource.uri`.
+        sha256: In hexadecimal, of the picture's bytes; or of what decides how the page is drawn: its file's bytes, its
+            number, resolution and limits.
         size: Width and height in pixels as a viewer shows them.
     """
 
-    path: Path
+    source: Path | PageSource
+    uri: str
     sha256: str
     size: tuple[int, int]
 
@@ -77,16 +81,3 @@ class SkippedPage:
     source: Path
     number: int | None
     error: InputError
-
-
-class Pages(Protocol):
-    """The pages of an open file, each of which is rendered when it is asked for."""
-
-    def __len__(self) -> int: ...
-
-    def page(self, number: int) -> Page:
-        """Render a page.
-
-        Raises:
-            InputError: It is damaged, or too large.
-        """

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
-from jina_vllm_integrations.encoding.content import digest, pixels
+from jina_vllm_integrations.encoding.content import digest, image_parts
 from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.images import ImageHandle
 
@@ -29,7 +29,7 @@ def content_id(content: str | TextInput | ImageHandle, *, task: Task, role: Role
         ImageError: The image cannot be decoded.
     """
     if isinstance(content, ImageHandle):
-        return _hashed(b"image", task.encode(), role.encode(), *pixels(content))
+        return _hashed(b"image", task.encode(), role.encode(), *image_parts(content))
     text = content if isinstance(content, str) else str(content.text)
     return _hashed(b"text", task.encode(), role.encode(), _encoded(text))
 

@@ -17,6 +17,7 @@ from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.encoding.results import both_of
 from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.foundation.skipping import KeptIds, OnError, Skipping
+from jina_vllm_integrations.images.documents import DrawnPage
 from jina_vllm_integrations.qdrant.companions import Companions
 from jina_vllm_integrations.qdrant.ids import content_id, point_id
 from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput
@@ -233,6 +234,8 @@ def floats_of(tokens: TokenVectors, *, index: int | None) -> FloatArray:
 def _embeddable(content: str | TextInput | images.ImageHandle) -> Item:
     if isinstance(content, str | TextInput):
         return content
+    if isinstance(content.origin, DrawnPage):
+        return content.origin.source
     assert isinstance(content.origin, bytes | Image.Image)
     return ImageInput(content.origin)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from jina_vllm_integrations.encoding.content import digest, pixels
+from jina_vllm_integrations.encoding.content import digest, image_parts
 from jina_vllm_integrations.errors import InputError
-from jina_vllm_integrations.token_store.threads import in_threads
+from jina_vllm_integrations.foundation.threads import in_threads
+from jina_vllm_integrations.images.documents import DrawnPage
 from jina_vllm_integrations.types import ImagePrompt, Item, Request, Role, TextPrompt
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def source_key(request: Request) -> bytes:
     if isinstance(prompt, TextPrompt):
         return digest([b"text", _token_bytes(prompt)])
     image = prompt.image.origin
-    if isinstance(image, Image.Image):
+    if isinstance(image, Image.Image | DrawnPage):
         return content_key(request)
     assert isinstance(image, bytes)
     return digest([b"encoded image", _token_bytes(prompt), image])
@@ -84,6 +85,8 @@ def source_key(request: Request) -> bytes:
 
 def content_key(request: Request) -> bytes:
     """Return a key of a request's prompt and of an image's pixels, equal for all files that show them.
+
+    Of a document's page it is what decides the pixels, so that it is known without drawing it.
 
     The prompt is what the model reads: the role and task count as far as they change it, and so do truncation and the
     tokenizer. An image has one prompt, so it is the same as a query and as a document.
@@ -97,7 +100,7 @@ def content_key(request: Request) -> bytes:
     prompt = request.prompt
     if isinstance(prompt, TextPrompt):
         return source_key(request)
-    return digest([b"image", _token_bytes(prompt), *pixels(prompt.image)])
+    return digest([b"image", _token_bytes(prompt), *image_parts(prompt.image)])
 
 
 def _pinned_at(place: tuple[int, Request | InputError]) -> Request | InputError:

@@ -9,8 +9,9 @@ from PIL import Image
 
 from jina_vllm_integrations.encoding.content import digest
 from jina_vllm_integrations.errors import naming
+from jina_vllm_integrations.foundation.threads import in_threads
+from jina_vllm_integrations.images.documents import DrawnPage
 from jina_vllm_integrations.token_store.keys import content_key, source_key
-from jina_vllm_integrations.token_store.threads import in_threads
 from jina_vllm_integrations.types import ImagePrompt, Request, TextPrompt
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class Notes:
     """The contents of some requests, as far as they must be decoded to be known.
 
-    A note has the `content_key` of an encoded image under a hash of its bytes. Texts and PIL images need none.
+    A note has the `content_key` of an encoded image under a hash of its bytes. Texts, PIL images and
+    documents' pages need none.
 
     Args:
         requests: Pinned.
@@ -62,6 +64,6 @@ class Notes:
 
 def _note_key(request: Request) -> bytes | None:
     prompt = request.prompt
-    if isinstance(prompt, TextPrompt) or isinstance(prompt.image.origin, Image.Image):
+    if isinstance(prompt, TextPrompt) or isinstance(prompt.image.origin, Image.Image | DrawnPage):
         return None
     return digest([b"content of", source_key(request)])

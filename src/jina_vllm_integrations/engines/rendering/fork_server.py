@@ -15,8 +15,8 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING
 
-from jina_vllm_integrations.engines.rendering.channel import receive, receive_socket, send_object, unpack
 from jina_vllm_integrations.engines.rendering.worker import serve
+from jina_vllm_integrations.foundation.channel import receive, receive_descriptor, send_object, unpack
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.engines.rendering.renderer import Renderer
@@ -39,11 +39,11 @@ def main(end: socket.socket) -> None:
     # Of the threads here, all but this one are allocators' and progress bars', which no fork waits for.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # how a worker ended is seen at its channel
-    while (theirs := receive_socket(end)) is not None:
+    while (theirs := receive_descriptor(end)) is not None:
         if os.fork() == 0:
             end.close()
-            _work(theirs, renderer)
-        theirs.close()
+            _work(socket.socket(fileno=theirs), renderer)
+        os.close(theirs)
     _end_workers()
 
 

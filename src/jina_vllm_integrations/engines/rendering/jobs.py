@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from jina_vllm_integrations.engines.rendering import channel
 from jina_vllm_integrations.errors import JinaVLLMError
+from jina_vllm_integrations.foundation import channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,12 +62,12 @@ class Job:
 
 
 def _packed(image: ImageHandle, token_ids: Sequence[int]) -> channel.Parcel:
-    """Pack a job. A path is read there; a caller's PIL image, which may change, is decoded here."""
+    """Pack a job. A path is read there; a caller's PIL image, which may change, is decoded here; a page is drawn."""
     match image.origin:
         case Path() as path:  # the processes' working directory is another one, once the caller changes its own
             portable = replace(image, origin=path.absolute())
         case _:
-            portable = image.pinned()
+            portable = image.drawn().pinned()
     return channel.pack((portable, list(token_ids)))
 
 

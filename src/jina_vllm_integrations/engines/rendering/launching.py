@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
+
+from jina_vllm_integrations.foundation import launching
 
 if TYPE_CHECKING:
     import socket
@@ -16,19 +17,10 @@ _SECONDS_TO_END = 10.0
 def launch(end: socket.socket) -> subprocess.Popen[bytes]:
     """Start a fork server at one end of a channel.
 
-    It does not look for modules in the working directory, where anything may lie.
-
     Raises:
         OSError: The machine has no room for another process.
     """
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "jina_vllm_integrations.engines.rendering.fork_server", str(end.fileno())],
-        env=_environment(),
-        pass_fds=[end.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=sys.__stderr__,  # a command's output is its own
-        start_new_session=True,  # Ctrl-C is for the caller, who hangs up
-    )
+    return launching.launch("jina_vllm_integrations.engines.rendering.fork_server", end, _environment())
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -46,11 +38,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """One thread each, the packages that this process finds, and vLLM's log only where it says something new."""
-    return {
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    """One thread each, and vLLM's log only where it says something new."""
+    level = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")
+    return {"VLLM_LOGGING_LEVEL": level, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -7,7 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.engines.rendering import channel
+from jina_vllm_integrations.foundation import channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.engines.rendering import channel
 from jina_vllm_integrations.engines.rendering.jobs import Job
 from jina_vllm_integrations.engines.rendering.launching import finish, kill, launch
 from jina_vllm_integrations.engines.rendering.listening import hang_up, listen, send, send_object
 from jina_vllm_integrations.errors import EngineError
+from jina_vllm_integrations.foundation import channel
 from jina_vllm_integrations.foundation.cores import available_cores
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class RenderPool:
         ours, theirs = channel.connection()
         with theirs:
             try:
-                channel.send_socket(self._server, theirs)
+                channel.send_descriptor(self._server, theirs.fileno())
             except (BrokenPipeError, ConnectionResetError):  # it died, which the reader of its channel hears, too
                 ours.close()
                 return

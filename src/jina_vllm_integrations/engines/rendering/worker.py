@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.engines.rendering.channel import Parcel, receive, send_object, unpack
 from jina_vllm_integrations.errors import EngineError, JinaVLLMError
+from jina_vllm_integrations.foundation.channel import Parcel, receive, send_object, unpack
 
 if TYPE_CHECKING:
     import socket

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from jina_vllm_integrations.engines.rendering import channel
+from jina_vllm_integrations.foundation import channel
 from render_pools import memory_files
 
 
@@ -96,9 +96,9 @@ def test_a_socket_can_be_handed_over():
     """Two ends of a new channel work after one went through another channel."""
     (ours, theirs), (mine, yours) = channel.connection(), channel.connection()
     with ours, theirs, mine:
-        channel.send_socket(ours, yours)
+        channel.send_descriptor(ours, yours.fileno())
         yours.close()
-        with channel.receive_socket(theirs) as arrived:
+        with socket.socket(fileno=channel.receive_descriptor(theirs)) as arrived:
             parcel = channel.pack("hello")
             channel.send(mine, parcel)
             assert channel.unpack(channel.receive(arrived)) == "hello"

@@ -13,6 +13,7 @@ import os
 import pickle
 import socket
 import struct
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -92,9 +93,13 @@ def send_object(end: socket.socket, value: object) -> None:
         os.close(parcel.descriptor)
 
 
-def send_socket(end: socket.socket, other: socket.socket) -> None:
-    """Send an end of another channel."""
-    socket.send_fds(end, [b"\0"], [other.fileno()])
+def send_descriptor(end: socket.socket, descriptor: int) -> None:
+    """Send a descriptor, of an end of another channel or of an open file, which stays the sender's to close.
+
+    Raises:
+        OSError: The other end is closed.
+    """
+    socket.send_fds(end, [b"\0"], [descriptor])
 
 
 def receive(end: socket.socket) -> Parcel | None:
@@ -119,10 +124,10 @@ def is_closed(end: socket.socket) -> bool:
         return True
 
 
-def receive_socket(end: socket.socket) -> socket.socket | None:
-    """Wait for the next socket; ``None`` once the other end is closed."""
+def receive_descriptor(end: socket.socket) -> int | None:
+    """Wait for the next descriptor, which is the receiver's to close; ``None`` once the other end is closed."""
     _, descriptors = _received(end)
-    return socket.socket(fileno=descriptors[0]) if descriptors else None
+    return descriptors[0] if descriptors else None
 
 
 def _received(end: socket.socket) -> tuple[bytes, list[int]]:
@@ -137,9 +142,8 @@ class _Pickler(pickle.Pickler):
     """Pickles tensors as arrays, which need no copy into the pickle."""
 
     def reducer_override(self, value: object) -> Any:
-        import torch
-
-        if not isinstance(value, torch.Tensor):
+        torch = sys.modules.get("torch")  # without it there are no tensors
+        if torch is None or not isinstance(value, torch.Tensor):
             return NotImplemented
         # As bytes: NumPy does not know bfloat16.
         content = value.contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -1,0 +1,184 @@
+"""A file with pages, as its reader sees it: what it was is what is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from threading import Lock
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+from jina_vllm_integrations.errors import JinaVLLMError, MissingExtraError, PageCostError, PageNotFoundError
+from jina_vllm_integrations.foundation.opening import open_file
+from jina_vllm_integrations.images.documents.jobs import Describe, Job, Opening
+from jina_vllm_integrations.images.documents.processes import PROCESSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from jina_vllm_integrations.errors import InputError
+    from jina_vllm_integrations.foundation.opening import FileSource
+    from jina_vllm_integrations.images.documents.jobs import PageFacts
+    from jina_vllm_integrations.images.limits import ImageLimits
+
+PDF_SUFFIX = ".pdf"
+_PDF_SIGNATURE = b"%PDF-"
+
+# The hashes of files that were read lately: each page of a file asks for it.
+_MOST_HASHES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentFile:
+    """A file that has pages. Holds no open file.
+
+    Attributes:
+        file: Where it is.
+        is_pdf: By its name or its first bytes; otherwise it is a TIFF.
+        signature: Which file it was, how long, and when it was changed.
+        passwords: Those to try if it is an encrypted PDF.
+    """
+
+    file: FileSource
+    is_pdf: bool
+    signature: tuple[int, ...]
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, file: FileSource, passwords: Iterable[str] = ()) -> Self:
+        """Look at a file.
+
+        Raises:
+            PageNotFoundError: It cannot be opened, or is no regular file.
+        """
+        with _opened(file) as opened:
+            is_pdf = str(file).lower().endswith(PDF_SUFFIX) or opened.read(len(_PDF_SIGNATURE)) == _PDF_SIGNATURE
+            return cls(file=file, is_pdf=is_pdf, signature=_signature(opened), passwords=tuple(passwords))
+
+    @property
+    def sha256(self) -> bytes:
+        """The SHA-256 of its bytes, which are read once.
+
+        Raises:
+            PageNotFoundError: It cannot be read, or is not what it was.
+        """
+        known = _HASHES.get(self.signature)
+        if known is None:
+            with self._open() as file:
+                known = hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]  # a file is one
+                self._check(file)  # nobody wrote to it meanwhile
+            _HASHES.put(self.signature, known)
+        return known
+
+    def n_pages(self, limits: ImageLimits) -> int:
+        """Return how many pages it has.
+
+        Raises:
+            PageError: As `done`.
+        """
+        count: int = self.done(Describe(numbers=(), dpi=1, max_pixels=1), limits)[0]
+        return count
+
+    def facts(
+        self, numbers: Sequence[int], *, dpi: float, limits: ImageLimits, text: bool
+    ) -> list[PageFacts | InputError]:
+        """Look at some pages without drawing them.
+
+        Args:
+            numbers: Which, from 0.
+            dpi: At which they will be drawn.
+            limits: What looking at all of them may cost; where that is too much, each.
+            text: Whether to read their texts, too.
+
+        Returns:
+            What is known of each, or why nothing is.
+
+        Raises:
+            PageError: As `done`, about the file.
+        """
+        job = Describe(numbers=tuple(numbers), dpi=dpi, max_pixels=limits.max_pixels, text=text)
+        try:
+            facts: list[PageFacts | InputError] = self.done(job, limits)[1]
+        except PageCostError as error:
+            if len(numbers) == 1:
+                return [error]
+            return [each for number in numbers for each in self.facts([number], dpi=dpi, limits=limits, text=text)]
+        return facts
+
+    def done(self, job: Job, limits: ImageLimits) -> Any:
+        """Have a process do something with the file.
+
+        Raises:
+            PageNotFoundError: It cannot be opened, or is not what it was.
+            BrokenPdfError: It is no PDF, or is damaged.
+            EncryptedPdfError: No password opens it.
+            PageCostError: It takes too long or too much memory.
+            MissingExtraError: It is a PDF, and pypdfium2 is not installed.
+            JinaVLLMError: The job's own.
+        """
+        if self.is_pdf and find_spec("pypdfium2") is None:
+            raise MissingExtraError("pypdfium2", extra="pdf")
+        label = str(self.file)
+        opening = Opening(label=label, is_pdf=self.is_pdf, passwords=self.passwords, signature=self.signature)
+        with self._open() as file:
+            answer = PROCESSES.done(file.fileno(), opening, job, limits)
+        if isinstance(answer, JinaVLLMError):
+            raise answer
+        return answer
+
+    @contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        with _opened(self.file) as file:
+            self._check(file)
+            yield file
+
+    def _check(self, file: BinaryIO) -> None:
+        if _signature(file) != self.signature:
+            raise PageNotFoundError(
+                f"a file with pages must stay as it was; {str(self.file)!r} was changed. Read it again, and leave it "
+                "alone until it is embedded."
+            )
+
+
+class _Hashes:
+    """The hashes of the files that were used last."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, signature: tuple[int, ...]) -> bytes | None:
+        with self._lock:
+            if signature in self._of:
+                self._of.move_to_end(signature)
+            return self._of.get(signature)
+
+    def put(self, signature: tuple[int, ...], sha256: bytes) -> None:
+        with self._lock:
+            self._of[signature] = sha256
+            while len(self._of) > _MOST_HASHES:
+                self._of.popitem(last=False)
+
+
+_HASHES = _Hashes()
+
+
+@contextmanager
+def _opened(file: FileSource) -> Iterator[BinaryIO]:
+    try:
+        opened = open_file(file)
+    except (OSError, ValueError) as error:
+        raise PageNotFoundError(
+            f"a file with pages must be readable; {str(file)!r} cannot be opened "
+            f"({getattr(error, 'strerror', None) or error}). Correct the path, or the file's permissions."
+        ) from error
+    with opened:
+        yield opened
+
+
+def _signature(file: BinaryIO) -> tuple[int, ...]:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
