@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import stat
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from jina_vllm_integrations.errors import (
     ImageSizeError,
     ItemTypeError,
 )
+from jina_vllm_integrations.foundation.opening import Beneath, open_file
 from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, is_file_uri, is_url
 from jina_vllm_integrations.images.decoding import check, decode, open_image, to_rgb, upright_size
 from jina_vllm_integrations.images.documents.sources import DrawnPage, FileURI, PageSource
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | PageSource"
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | Beneath | bytes | bytearray | memoryview | BinaryIO | Image.Image | PageSource"
+)
 """An image as a path, URL, data URI, file URI (all four as ``str``), path object, encoded bytes, binary file, PIL image
-or page of a document."""
+or page of a document. `Beneath` is a path that must stay inside a folder."""
 
 _LONGEST_LABEL = 120
 
@@ -50,7 +52,8 @@ class Pixels:
     rgb: npt.NDArray[np.uint8]
 
 
-_Origin: TypeAlias = Path | bytes | ImageURL | Image.Image | DrawnPage | Pixels
+_Encoded: TypeAlias = Path | Beneath | bytes | ImageURL | Image.Image
+_Origin: TypeAlias = _Encoded | DrawnPage | Pixels
 
 # A PIL image that its owner opened but did not decode reads from one file, in whichever thread comes first. The same
 # image may be in several handles, so a lock in each handle would not do.
@@ -90,10 +93,13 @@ class ImageHandle:
             ImageFetchError: The URL could not be fetched within the limits.
             ImageAddressError: The URL leads to an address that is not public.
         """
-        if isinstance(self.origin, DrawnPage | Pixels):
-            page = Image.fromarray(self.origin.draw() if isinstance(self.origin, DrawnPage) else self.origin.rgb)
-        else:
-            page = self._decoded(self.origin)
+        match self.origin:
+            case DrawnPage() as drawn:
+                page = Image.fromarray(drawn.draw())
+            case Pixels() as pixels:
+                page = Image.fromarray(pixels.rgb)
+            case encoded:
+                page = self._decoded(encoded)
         if self.size not in (None, page.size):
             raise ImageFormatError(
                 f"an image must stay as it was inspected; {self.label!r} was {self.size} and is {page.size}. "
@@ -131,7 +137,7 @@ class ImageHandle:
         with _header(content, self.label, self.limits) as image:
             return replace(self, origin=content, size=upright_size(image))
 
-    def _decoded(self, origin: Path | bytes | ImageURL | Image.Image) -> Image.Image:
+    def _decoded(self, origin: _Encoded) -> Image.Image:
         with _header(origin, self.label, self.limits) as image:
             if image is origin:
                 with _DECODING_IN_PLACE:
@@ -165,8 +171,8 @@ def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHa
     """
     source = file_source(source)
     if isinstance(source, PageSource):
-        page, size = DrawnPage.of(source, limits)
-        return ImageHandle(label=source.label, size=size, origin=page, limits=limits)
+        page, page_size = DrawnPage.of(source, limits)
+        return ImageHandle(label=source.label, size=page_size, origin=page, limits=limits)
     label, origin = _identified(source, limits)
     if isinstance(origin, ImageURL):
         return ImageHandle(label=label, size=None, origin=origin, limits=limits)
@@ -199,8 +205,8 @@ def _identified(source: ImageSource, limits: ImageLimits) -> tuple[str, _Origin]
         case str() if is_url(source):
             url = ImageURL.parse(source)
             return url.label, url
-        case str() | os.PathLike():
-            path = Path(os.fsdecode(source))
+        case str() | os.PathLike() | Beneath():
+            path = source if isinstance(source, Beneath) else Path(os.fsdecode(source))
             return str(path)[-_LONGEST_LABEL:], path
         case _ if hasattr(source, "read"):
             return "binary file", _file_content(source, limits)
@@ -243,7 +249,7 @@ def _file_content(file: BinaryIO, limits: ImageLimits) -> bytes:
 
 
 @contextmanager
-def _header(origin: Path | bytes | ImageURL | Image.Image, label: str, limits: ImageLimits) -> Iterator[Image.Image]:
+def _header(origin: _Encoded, label: str, limits: ImageLimits) -> Iterator[Image.Image]:
     """The image, checked but not decoded; decode it before leaving."""
     if isinstance(origin, Image.Image):
         check(origin, label, max_pixels=limits.max_pixels)
@@ -253,26 +259,21 @@ def _header(origin: Path | bytes | ImageURL | Image.Image, label: str, limits: I
         yield open_image(file, label, max_pixels=limits.max_pixels)
 
 
-def _opened(origin: Path | bytes | ImageURL, label: str, limits: ImageLimits) -> BinaryIO:
-    if isinstance(origin, Path):
-        return _opened_path(origin, label, limits)
+@contextmanager
+def _opened(origin: Path | Beneath | bytes | ImageURL, label: str, limits: ImageLimits) -> Iterator[BinaryIO]:
+    if isinstance(origin, Path | Beneath):
+        with _found(label):
+            file = open_file(origin)
+        with file:
+            _check_bytes(os.fstat(file.fileno()).st_size, label, limits)
+            yield file
+        return
     if isinstance(origin, ImageURL):
         from jina_vllm_integrations.images.fetching import fetch  # brings an HTTP client, which paths do not need
 
         origin = fetch(origin, limits)
     _check_bytes(len(origin), label, limits)
-    return io.BytesIO(origin)
-
-
-def _opened_path(path: Path, label: str, limits: ImageLimits) -> BinaryIO:
-    with _found(label):
-        status = path.stat()
-    # Before it is opened: opening a FIFO would wait for somebody to write, opening a device may do anything.
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageNotFoundError(f"an image path must name a file; {label!r} is none. Name the image itself.")
-    _check_bytes(status.st_size, label, limits)
-    with _found(label):
-        return path.open("rb")
+    yield io.BytesIO(origin)
 
 
 @contextmanager

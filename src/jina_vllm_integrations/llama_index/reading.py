@@ -33,8 +33,9 @@ class PageImageReader(PageSource, BaseReader):
 
     A document is an `ImageDocument`, the only kind that node parsers turn into what a multi-modal index takes for an
     image. Its image is a file, or the URI of a page, because LlamaIndex keeps no bytes; its text is how the page's text
-    layer begins, or which page it is, such as ``"[page 2 of scans/a.pdf]"``, its path from the folder above what is read, because nodes
-    without a text are left out of indexes and those with equal texts taken for one. All else is in the metadata:
+    layer begins, or which page it is, such as ``"[page 2 of scans/a.pdf]"``, its path from the folder above what is
+    read, because nodes without a text are left out of indexes and those with equal texts taken for one. All else is in
+    the metadata:
 
     - ``file_path`` and ``file_name``; ``page_number``, from 1; ``page_label``, the number that is printed on the page
       if the PDF says, and else the same as a text; and ``total_pages``;

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import ImageSizeError, OptionError
+from jina_vllm_integrations.foundation.opening import open_file
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages.records import PageImage
 
@@ -88,7 +89,7 @@ class ImageFolder:
         file = self.path / name
         with self._writable():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not file.is_file() or file.read_bytes() != content:  # somebody may have changed it
+            if not _has(file, content):
                 with TemporaryDirectory(dir=self.path, prefix=".") as unfinished:
                     whole = Path(unfinished) / name
                     whole.write_bytes(content)
@@ -104,3 +105,11 @@ class ImageFolder:
                 f"image_folder must be a folder that can be written; {str(self.path)!r} cannot ({error.strerror}). "
                 "Choose another, or make room."
             ) from error
+
+
+def _has(file: Path, content: bytes) -> bool:
+    """Whether a file is there with its content: somebody may have changed it."""
+    if not file.is_file():
+        return False
+    with open_file(file) as found:
+        return found.read(len(content) + 1) == content

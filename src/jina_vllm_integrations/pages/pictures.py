@@ -10,14 +10,13 @@ from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.images import inspect
 from jina_vllm_integrations.images.decoding import open_image
 from jina_vllm_integrations.images.documents.tiffs import page_frames, resolution
-from jina_vllm_integrations.pages.files import opened
 from jina_vllm_integrations.pages.records import Page, PageImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from jina_vllm_integrations.images import ImageLimits
+    from jina_vllm_integrations.pages.files import PageFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,28 +24,27 @@ class Picture:
     """A file that is one page, as it is.
 
     Attributes:
-        path: The file.
+        file: The file.
         dpi: What it says.
         limits: What it may cost.
     """
 
-    path: Path
+    file: PageFile
     dpi: float | None
     limits: ImageLimits
 
     @classmethod
-    def of(cls, path: Path, limits: ImageLimits) -> Self | None:
+    def of(cls, file: PageFile, limits: ImageLimits) -> Self | None:
         """Look at a file; ``None`` for a TIFF with several pages.
 
         Raises:
             ImageError: It is no image, or is damaged or too large.
             PageNotFoundError: It cannot be opened.
         """
-        with opened(path) as file:
-            image = open_image(file, str(path), max_pixels=limits.max_pixels)
-            if page_frames(image, str(path)) != [0]:
-                return None
-            return cls(path=path, dpi=resolution(image), limits=limits)
+        label = str(file.path)
+        with file.opened() as content:
+            image = open_image(content, label, max_pixels=limits.max_pixels)
+            return cls(file=file, dpi=resolution(image), limits=limits) if page_frames(image, label) == [0] else None
 
     def read(self) -> Iterator[Page | InputError]:
         """Yield it, checked by decoding it: what is handed out can be embedded."""
@@ -59,13 +57,13 @@ class Picture:
             return error
 
     def _checked(self) -> Page:
-        handle = inspect(self.path, self.limits).pinned()  # what is hashed is what was checked
+        handle = inspect(self.file.source, self.limits).pinned()  # what is hashed is what was checked
         image = handle.load()
         assert isinstance(handle.origin, bytes)
-        path = self.path.absolute()
+        path = self.file.path.absolute()
         sha256 = hashlib.sha256(handle.origin).hexdigest()
         return Page(
-            source=self.path,
+            source=self.file.path,
             number=0,
             n_pages=1,
             image=PageImage(source=path, uri=str(path), sha256=sha256, size=image.size),

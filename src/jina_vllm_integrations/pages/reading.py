@@ -122,9 +122,8 @@ class PageReader:
                             bar.update()
 
     def _pages(self, file: PageFile) -> Generator[Page | InputError]:
-        file.check()
-        document = DocumentFile.of(file.path.absolute(), self._passwords)
-        picture = None if document.is_pdf else Picture.of(file.path, self._limits)
+        document = DocumentFile.of(file.source, self._passwords)
+        picture = None if document.is_pdf else Picture.of(file, self._limits)
         if picture is not None:
             yield from picture.read()
             return

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.images.documents.pdfs import open_pdf
 from jina_vllm_integrations.images.documents.tiffs import open_tiff
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from jina_vllm_integrations.images.documents.jobs import OpenDocument, Opening
 
 
@@ -38,11 +40,12 @@ class OpenedDocuments:
         self._closing.close()
         self._closing.callback(os.close, file)
         path = f"/proc/self/fd/{file}"
-        opened: AbstractContextManager[OpenDocument]
-        if opening.is_pdf:
-            opened = open_pdf(path, opening.label, opening.passwords)
-        else:
-            opened = open_tiff(path, opening.label)
-        self._document = self._closing.enter_context(opened)
+        self._document = self._closing.enter_context(_opened(path, opening))
         self._opening = opening
         return self._document
+
+
+def _opened(path: str, opening: Opening) -> AbstractContextManager[OpenDocument]:
+    if opening.is_pdf:
+        return open_pdf(path, opening.label, opening.passwords)
+    return open_tiff(path, opening.label)

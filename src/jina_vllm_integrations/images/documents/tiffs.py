@@ -65,7 +65,9 @@ class OpenTiff:
     def _turn_to(self, number: int, max_pixels: int) -> None:
         place = self._place(number)
         if not 0 <= number < len(self.frames):
-            raise ImageFormatError(f"a file must have the page that is asked for; {place!r} is none of {len(self)}. Correct the number.")
+            raise ImageFormatError(
+                f"a file must have the page that is asked for; {place!r} is none of {len(self)}. Correct the number."
+            )
         with _explained(place):
             self.tiff.seek(self.frames[number])
         check(self.tiff, place, max_pixels=max_pixels)
