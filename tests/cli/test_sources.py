@@ -146,3 +146,12 @@ def test_a_large_file_streams_by_lines(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < size / 10
+
+
+def test_a_pipe_that_takes_the_place_of_a_text_file_is_not_waited_for(folder):
+    """Nobody writes to it, so opening it would wait for ever."""
+    (source,) = Sources(paths=[folder / "a.txt"])
+    (folder / "a.txt").unlink()
+    os.mkfifo(folder / "a.txt")
+    with pytest.raises(OSError, match="no regular file"):
+        source.read()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -198,6 +200,8 @@ def test_a_path_is_quoted(server):
         ("172.16.0.1", False),
         ("192.0.0.192", False),  # a cloud's own service
         ("192.168.1.1", False),
+        ("192.88.99.2", False),  # 6a44
+        ("198.19.255.255", False),
         ("224.0.0.1", False),
         ("239.1.2.3", False),
         ("255.255.255.255", False),
@@ -209,6 +213,13 @@ def test_a_path_is_quoted(server):
         ("64:ff9b:1::808:808", False),
         ("2001:0:808:808::1", False),  # Teredo
         ("2001:db8::1", False),
+        ("2001:1ff:ffff::1", False),  # protocol assignments
+        ("2001:200::1", True),
+        ("3fff::1", False),  # documentation
+        ("3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", False),
+        ("3fff:1000::1", True),
+        ("5f00::1", False),  # segment routing
+        ("100:0:0:1::1", False),
         ("2002:7f00:1::", False),  # 127.0.0.1 in 6to4
         ("2002:a00:5::1", False),  # 10.0.0.5 in 6to4
         ("fc00::1", False),
@@ -394,6 +405,44 @@ def test_the_deadline_covers_a_name_server_that_does_not_answer(server, monkeypa
 
     with pytest.raises(ImageFetchError, match=r"ImageLimits\.timeout"):
         load("http://slow.test/", timeout=0.2)
+
+
+def test_look_ups_that_hang_are_bounded(server, names, monkeypatch):
+    """White box: whoever finds no room for one waits within the deadline, and there is room again afterwards."""
+    monkeypatch.setattr(addresses, "_LOOK_UPS", threading.BoundedSemaphore(1))
+    quick, hanging = names.look_up, []
+
+    def look_up(host, *args, **kwargs):
+        if host == "slow.test":
+            hanging.append(host)
+            server.test_is_over.wait()
+        return quick(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    for _ in range(3):
+        with pytest.raises(ImageFetchError, match=r"ImageLimits\.timeout"):
+            load("http://slow.test/", timeout=0.2)
+    assert hanging == ["slow.test"]
+    server.test_is_over.set()
+    assert load(server.url(), "127.0.0.1") == PICTURE
+
+
+def test_a_look_up_that_hangs_does_not_hold_the_end_of_python():
+    """The process ends although the name server never answers."""
+    program = (
+        "import socket, threading\n"
+        "from jina_vllm_integrations.errors import ImageFetchError\n"
+        "from jina_vllm_integrations.images import ImageLimits, inspect\n"
+        "socket.getaddrinfo = lambda *args, **kwargs: threading.Event().wait()\n"
+        "try:\n"
+        "    inspect('http://slow.test/', ImageLimits(timeout=0.1)).load()\n"
+        "except ImageFetchError:\n"
+        "    print('over')\n"
+    )
+    command = [sys.executable, "-c", program]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, check=True, env=environment, timeout=120, stdout=subprocess.PIPE)
+    assert ended.stdout == b"over\n"
 
 
 def garbage(handler):

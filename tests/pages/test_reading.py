@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jina_vllm_integrations.errors import MissingExtraError, OptionError, PageError, PageNotFoundError
+from jina_vllm_integrations.foundation.opening import Beneath
 from jina_vllm_integrations.pages import PageReader, pdfs
 from page_files import REPORT, picture_file
 from pdf_files import PdfPage
@@ -121,6 +122,40 @@ def test_links_do_not_lead_out_of_a_folder(make, write, folder, tmp_path):
     ]
     assert "private.png" in str(reader.skipped[1].error)
     assert len(list(make().read(folder / "out.png"))) == 1
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "scan.png", "scan.tiff"])
+def test_a_link_out_that_takes_the_place_of_a_file_is_not_followed(make, write, folder, tmp_path, monkeypatch, name):
+    """White box: a swap between the check and the opening, of a PDF, a picture and a scan."""
+    target = write("report.pdf", *REPORT) if name.endswith("pdf") else picture_file(folder / name)
+    private = tmp_path / "private"
+    private.write_bytes(target.read_bytes())
+    check = Beneath.one_of
+
+    def check_and_swap(*arguments):
+        checked = check(*arguments)
+        target.unlink()
+        target.symlink_to(private)
+        return checked
+
+    monkeypatch.setattr(Beneath, "one_of", check_and_swap)
+    reader = make(on_error="skip")
+    assert list(reader.read(folder)) == []
+    assert [type(each.error) for each in reader.skipped] == [PageError]
+    assert "must be inside it" in str(reader.skipped[0].error)
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_an_error(make, write, folder):
+    """Nobody writes to it, so opening it would wait for ever."""
+    write("a.pdf", REPORT[0])
+    picture_file(folder / "b.png")
+    reader = make(on_error="skip")
+    pages = reader.read(folder)
+    assert next(pages).source.name == "a.pdf"
+    (folder / "b.png").unlink()
+    os.mkfifo(folder / "b.png")
+    assert list(pages) == []
+    assert ["no regular file" in str(each.error) for each in reader.skipped] == [True]
 
 
 def test_a_path_that_is_no_text_is_an_error(make, folder):

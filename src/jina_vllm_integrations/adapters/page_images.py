@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError, OptionError
+from jina_vllm_integrations.foundation.opening import Beneath
 from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
 from jina_vllm_integrations.types import ImageInput
 
@@ -103,16 +104,19 @@ class PageImages:
             )
         return url
 
-    def _allowed(self, path: str, source: str, place: str) -> Path:
-        """Return where a path leads, symbolic links and ``..`` followed: what is opened is what was checked."""
-        real = _real(path)
-        if real is None or not any(real.is_relative_to(os.path.realpath(root)) for root in self.roots):
+    def _allowed(self, path: str, source: str, place: str) -> Beneath:
+        """Return where a path leads, symbolic links and ``..`` followed: opened, it must still be there."""
+        try:
+            file = Beneath.one_of(self.roots, path) if path else None
+        except ValueError:  # a null character
+            file = None
+        if file is None:
             roots = ", ".join(map(str, self.roots)) or "none"
             raise ImageError(
                 f"a file in {place} must be inside allowed_image_roots ({roots}) once links are "
                 f"followed, got {source[-_LONGEST_LABEL:]!r}. Add its folder there if all of it may be read."
             )
-        return real
+        return file
 
 
 def is_there(value: object) -> bool:
@@ -124,14 +128,6 @@ def _several(name: str, values: Iterable[_Value]) -> tuple[_Value, ...]:
     if isinstance(values, str | Path):
         raise OptionError(f"{name} must be several, got one, {str(values)!r}. For one write [it].")
     return tuple(values)
-
-
-def _real(path: str) -> Path | None:
-    """Return where a path leads, whether or not there is something; ``None`` for what can be no path."""
-    try:
-        return Path(os.path.realpath(path)) if path else None
-    except ValueError:  # a null character
-        return None
 
 
 def _file_of(uri: str) -> str:

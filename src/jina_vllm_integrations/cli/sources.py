@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 from jina_vllm_integrations.errors import InputError, OptionError
+from jina_vllm_integrations.foundation.opening import open_file
 from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def _name(path: Path) -> str:
 def _opened(path: Path) -> Iterator[TextIO]:
     """Open a text file. A byte order mark, which some editors put first, is no part of the text."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
             yield file
     except UnicodeDecodeError as error:
         raise InputError(f"a text file must be UTF-8, {str(path)!r} is not: {error}. Convert it.") from error

@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 import socket
 import string
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from concurrent.futures import Future
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from jina_vllm_integrations.errors import ImageAddressError, ImageFetchError
+from jina_vllm_integrations.images.special_addresses import is_special
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,8 +33,11 @@ _USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Clouds answer their own machines at these, though the first (and to older Pythons the second) counts as public.
-_CLOUD_SERVICES = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+# A cloud answers its own machines there, though it counts as public.
+_CLOUD_SERVICE = IPv4Address("168.63.129.16")
+
+# How many look-ups may hang at once. A thread that does cannot be ended.
+_LOOK_UPS = threading.BoundedSemaphore(64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,25 +169,40 @@ def resolve(url: ImageURL, *, private_hosts: Collection[str], timeout: float) ->
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address is reached through the Internet, also where it carries an IPv4 address inside."""
     if isinstance(address, IPv4Address):
-        inside_cloud = any(address in network for network in _CLOUD_SERVICES)
-        return address.is_global and not address.is_multicast and not inside_cloud
+        public = address.is_global and not is_special(address)
+        return public and not address.is_multicast and address != _CLOUD_SERVICE
     embedded = address.ipv4_mapped or address.sixtofour
     if address in _NAT64:
         embedded = IPv4Address(address.packed[-4:])
     if embedded is not None:
         return is_public(embedded)
-    return address.is_global and address in _GLOBAL_UNICAST
+    return address.is_global and not is_special(address) and address in _GLOBAL_UNICAST
 
 
 def _looked_up(url: ImageURL, timeout: float) -> list[str]:
-    # The system's look-up has no time limit, so it runs in a thread that can be left behind.
-    resolver = ThreadPoolExecutor(max_workers=1)
-    look_up = resolver.submit(socket.getaddrinfo, url.host, url.port, type=socket.SOCK_STREAM)
-    resolver.shutdown(wait=False)
+    end = time.monotonic() + timeout
+    if not _LOOK_UPS.acquire(timeout=timeout):
+        raise TimeoutError
+    look_up: Future[list[Any]] = Future()
+    # The system's look-up has no time limit, so it runs in a thread that nobody waits for, the end of Python included.
     try:
-        answers = look_up.result(timeout)
+        threading.Thread(target=_look_up, args=(url, look_up), name="image host", daemon=True).start()
+    except RuntimeError:  # the system has no more threads
+        _LOOK_UPS.release()
+        raise
+    try:
+        answers = look_up.result(max(0, end - time.monotonic()))
     except socket.gaierror as error:
         raise ImageFetchError(
             f"an image URL's host must have an address; that of {url.label!r} has none ({error}). Correct it."
         ) from error
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+
+
+def _look_up(url: ImageURL, look_up: Future[list[Any]]) -> None:
+    try:
+        look_up.set_result(socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM))
+    except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
+        look_up.set_exception(error)
+    finally:
+        _LOOK_UPS.release()

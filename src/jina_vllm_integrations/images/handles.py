@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import stat
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from jina_vllm_integrations.errors import (
     ImageSizeError,
     ItemTypeError,
 )
+from jina_vllm_integrations.foundation.opening import Beneath, open_file
 from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, is_url
 from jina_vllm_integrations.images.decoding import check, decode, open_image, to_rgb, upright_size
 from jina_vllm_integrations.images.limits import ImageLimits
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image"
-"""An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image."""
+ImageSource: TypeAlias = "str | os.PathLike[str] | Beneath | bytes | bytearray | memoryview | BinaryIO | Image.Image"
+"""An image as a path, URL, data URI (all three as ``str``), path object, encoded bytes, binary file or PIL image.
+
+`Beneath` is a path that must stay inside a folder.
+"""
 
 _LONGEST_LABEL = 120
 
-_Origin: TypeAlias = Path | bytes | ImageURL | Image.Image
+_Origin: TypeAlias = Path | Beneath | bytes | ImageURL | Image.Image
 
 # A PIL image that its owner opened but did not decode reads from one file, in whichever thread comes first. The same
 # image may be in several handles, so a lock in each handle would not do.
@@ -149,8 +152,8 @@ def _identified(source: ImageSource, limits: ImageLimits) -> tuple[str, _Origin]
         case str() if is_url(source):
             url = ImageURL.parse(source)
             return url.label, url
-        case str() | os.PathLike():
-            path = Path(os.fsdecode(source))
+        case str() | os.PathLike() | Beneath():
+            path = source if isinstance(source, Beneath) else Path(os.fsdecode(source))
             return str(path)[-_LONGEST_LABEL:], path
         case _ if hasattr(source, "read"):
             return "binary file", _file_content(source, limits)
@@ -203,26 +206,21 @@ def _header(origin: _Origin, label: str, limits: ImageLimits) -> Iterator[Image.
         yield open_image(file, label, max_pixels=limits.max_pixels)
 
 
-def _opened(origin: Path | bytes | ImageURL, label: str, limits: ImageLimits) -> BinaryIO:
-    if isinstance(origin, Path):
-        return _opened_path(origin, label, limits)
+@contextmanager
+def _opened(origin: Path | Beneath | bytes | ImageURL, label: str, limits: ImageLimits) -> Iterator[BinaryIO]:
+    if isinstance(origin, Path | Beneath):
+        with _found(label):
+            file = open_file(origin)
+        with file:
+            _check_bytes(os.fstat(file.fileno()).st_size, label, limits)
+            yield file
+        return
     if isinstance(origin, ImageURL):
         from jina_vllm_integrations.images.fetching import fetch  # brings an HTTP client, which paths do not need
 
         origin = fetch(origin, limits)
     _check_bytes(len(origin), label, limits)
-    return io.BytesIO(origin)
-
-
-def _opened_path(path: Path, label: str, limits: ImageLimits) -> BinaryIO:
-    with _found(label):
-        status = path.stat()
-    # Before it is opened: opening a FIFO would wait for somebody to write, opening a device may do anything.
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageNotFoundError(f"an image path must name a file; {label!r} is none. Name the image itself.")
-    _check_bytes(status.st_size, label, limits)
-    with _found(label):
-        return path.open("rb")
+    yield io.BytesIO(origin)
 
 
 @contextmanager

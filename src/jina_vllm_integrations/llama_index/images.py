@@ -13,6 +13,7 @@ from llama_index.core.schema import BaseNode, ImageDocument, ImageNode, Metadata
 from PIL import Image
 
 from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
+from jina_vllm_integrations.foundation.opening import Beneath
 from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
 from jina_vllm_integrations.llama_index.node_images import held_image
 from jina_vllm_integrations.types import ImageInput, TextInput
@@ -72,8 +73,8 @@ def _image_label(source: ImageSource) -> str:
     match source:
         case str() if is_data_uri(source):
             return _content_label(source.encode())
-        case str() | os.PathLike():
-            name = os.fsdecode(source)
+        case str() | os.PathLike() | Beneath():
+            name = str(source) if isinstance(source, Beneath) else os.fsdecode(source)
             return url_label(name) if is_url(name) else name
         case bytes() | bytearray() | memoryview():
             return _content_label(source)

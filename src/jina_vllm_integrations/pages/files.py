@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from jina_vllm_integrations.errors import OptionError, PageError, PageNotFoundError
+from jina_vllm_integrations.foundation.opening import Beneath, OutsideError, open_file
 from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -37,34 +38,48 @@ class PageFile:
     path: Path
     folder: Path | None = None
 
-    def check(self) -> None:
-        """Refuse what must not be read.
+    @property
+    def source(self) -> Path | Beneath:
+        """What is opened: what was found must be inside its folder.
+
+        Raises:
+            PageError: A link out of the folder.
+        """
+        if self.folder is None:
+            return self.path
+        source = Beneath.one_of([self.folder], self.path)
+        if source is None:
+            raise self._link_out()
+        return source
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open it for reading.
 
         Raises:
             PageError: A link out of the folder, or a path that documents cannot keep as text.
-        """
-        real = os.path.realpath(self.path)
-        if self.folder is not None and not Path(real).is_relative_to(os.path.realpath(self.folder)):
-            raise PageError(
-                f"what is found in a folder must be inside it once links are followed; {str(self.path)!r} leads to "
-                f"{real!r}. Name the file itself if it may be read, or remove the link."
-            )
-        try:
-            str(self.path.absolute()).encode()
-        except UnicodeEncodeError as error:
-            raise PageError(
-                f"a page's path must be Unicode, because documents keep it as text; {str(self.path)!r} is not. "
-                "Rename the file."
-            ) from error
-
-    def is_pdf(self) -> bool:
-        """Return whether it is a PDF by its name or its first bytes.
-
-        Raises:
             PageNotFoundError: It cannot be opened, or is no file.
         """
-        with opened(self.path) as file:
-            return self.path.suffix.lower() == _PDF_SUFFIX or file.read(len(_PDF_SIGNATURE)) == _PDF_SIGNATURE
+        _check_text(self.path)
+        try:
+            with readable(self.path):
+                content = open_file(self.source)
+        except OutsideError as error:
+            raise self._link_out() from error
+        with content:
+            yield content
+
+    def is_pdf(self, content: BinaryIO) -> bool:
+        """Return whether it is a PDF by its name or its first bytes."""
+        signature = content.read(len(_PDF_SIGNATURE))
+        content.seek(0)
+        return self.path.suffix.lower() == _PDF_SUFFIX or signature == _PDF_SIGNATURE
+
+    def _link_out(self) -> PageError:
+        return PageError(
+            f"what is found in a folder must be inside it once links are followed; {str(self.path)!r} leads to "
+            f"{os.path.realpath(self.path)!r}. Name the file itself if it may be read, or remove the link."
+        )
 
 
 def listed(paths: PagePaths) -> tuple[Path, ...]:
@@ -101,22 +116,6 @@ def page_files(paths: Iterable[Path], *, glob: str, images: ImageFolder) -> Iter
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading.
-
-    Raises:
-        PageNotFoundError: It cannot be opened, or is no file.
-    """
-    with readable(path):
-        # Before it is opened: opening a FIFO would wait for somebody to write.
-        if not path.is_file():
-            raise PageNotFoundError(f"pages are read from files; {str(path)!r} is none. Leave it out.")
-        file = path.open("rb")
-    with file:
-        yield file
-
-
-@contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Let an error of the file system that is raised within say which file cannot be read.
 
@@ -125,10 +124,21 @@ def readable(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except OutsideError:
+        raise
     except OSError as error:
         raise PageNotFoundError(
             f"a file with pages must be readable; {str(path)!r} cannot be opened ({error.strerror or error}). "
             "Correct the path, or the file's permissions."
+        ) from error
+
+
+def _check_text(path: Path) -> None:
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise PageError(
+            f"a page's path must be Unicode, because documents keep it as text; {str(path)!r} is not. Rename the file."
         ) from error
 
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import ImageSizeError, OptionError
+from jina_vllm_integrations.foundation.opening import open_file
 from jina_vllm_integrations.pages.records import PageImage
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class ImageFolder:
         file = self.path / name
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not file.is_file() or file.read_bytes() != content:  # somebody may have changed it
+            if not _has(file, content):
                 with TemporaryDirectory(dir=self.path, prefix=".") as unfinished:
                     whole = Path(unfinished) / name
                     whole.write_bytes(content)
@@ -79,3 +80,11 @@ class ImageFolder:
                 "Choose another, or make room."
             ) from error
         return file
+
+
+def _has(file: Path, content: bytes) -> bool:
+    """Whether a file is there with its content: somebody may have changed it."""
+    if not file.is_file():
+        return False
+    with open_file(file) as found:
+        return found.read(len(content) + 1) == content

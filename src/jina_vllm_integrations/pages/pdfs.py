@@ -13,10 +13,9 @@ import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, MissingExtraError
-from jina_vllm_integrations.pages.files import readable
 from jina_vllm_integrations.pages.records import Page
 
 if TYPE_CHECKING:
@@ -82,11 +81,14 @@ class PdfPages:
 
 
 @contextmanager
-def open_pdf(path: Path, *, passwords: Sequence[str], dpi: float, images: ImageFolder) -> Iterator[PdfPages]:
+def open_pdf(
+    content: BinaryIO, path: Path, *, passwords: Sequence[str], dpi: float, images: ImageFolder
+) -> Iterator[PdfPages]:
     """Open a PDF for reading its pages.
 
     Args:
-        path: The file.
+        content: The open file, which must stay so.
+        path: Which it is.
         passwords: Those to try if it is encrypted.
         dpi: As for `PdfPages`.
         images: Where rendered pages go.
@@ -94,13 +96,12 @@ def open_pdf(path: Path, *, passwords: Sequence[str], dpi: float, images: ImageF
     Raises:
         BrokenPdfError: It is none, or is damaged.
         EncryptedPdfError: No password opens it.
-        PageNotFoundError: It is gone.
         MissingExtraError: pypdfium2 is not installed.
     """
     if find_spec("pypdfium2") is None:
         raise MissingExtraError("pypdfium2", extra="pdf")
     with _PDFIUM:
-        pdf = _opened(path, passwords)
+        pdf = _opened(content, path, passwords)
     atexit.register(pdf.close)  # a program may end amid the pages, and PDFium is gone before them
     try:
         with _PDFIUM, _explained(str(path)):
@@ -112,22 +113,22 @@ def open_pdf(path: Path, *, passwords: Sequence[str], dpi: float, images: ImageF
         atexit.unregister(pdf.close)
 
 
-def _opened(path: Path, passwords: Sequence[str]) -> Any:
+def _opened(content: BinaryIO, path: Path, passwords: Sequence[str]) -> Any:
     for password in (None, *passwords):
-        pdf = _unlocked(path, password)
+        pdf = _unlocked(content, path, password)
         if pdf is not None:
             return pdf
     tried = "no password that was given opens it" if passwords else "no password was given"
     raise EncryptedPdfError(f"an encrypted PDF needs its password; {str(path)!r}: {tried}. Pass password=.")
 
 
-def _unlocked(path: Path, password: str | None) -> Any:
+def _unlocked(content: BinaryIO, path: Path, password: str | None) -> Any:
     """Return an open PDF; ``None`` if it has another password."""
     import pypdfium2
 
-    with readable(path), _explained(str(path)):
+    with _explained(str(path)):
         try:
-            return pypdfium2.PdfDocument(path.absolute(), password=password)
+            return pypdfium2.PdfDocument(content, password=password)
         except pypdfium2.PdfiumError:
             if pypdfium2.raw.FPDF_GetLastError() == pypdfium2.raw.FPDF_ERR_PASSWORD:
                 return None

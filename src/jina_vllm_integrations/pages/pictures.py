@@ -7,14 +7,13 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import TiffImagePlugin
 
 from jina_vllm_integrations.errors import ImageFormatError
 from jina_vllm_integrations.images import inspect
 from jina_vllm_integrations.images.decoding import DAMAGE, check, open_image, to_rgb
-from jina_vllm_integrations.pages.files import opened
 from jina_vllm_integrations.pages.records import Page, PageImage, Pages
 
 if TYPE_CHECKING:
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from jina_vllm_integrations.foundation.opening import FileSource
     from jina_vllm_integrations.images import ImageLimits
+    from jina_vllm_integrations.pages.files import PageFile
     from jina_vllm_integrations.pages.image_folder import ImageFolder
 
 # A TIFF's tag that says what a frame is, and the bits of it for a smaller copy and for a mask of another frame.
@@ -37,11 +38,13 @@ class Picture:
 
     Attributes:
         path: The file.
+        source: What is opened.
         dpi: What it says.
         limits: What it may cost.
     """
 
     path: Path
+    source: FileSource
     dpi: float | None
     limits: ImageLimits
 
@@ -54,7 +57,7 @@ class Picture:
         Raises:
             ImageError: It is damaged or too large.
         """
-        handle = inspect(self.path, self.limits).pinned()  # what is hashed is what was checked
+        handle = inspect(self.source, self.limits).pinned()  # what is hashed is what was checked
         image = handle.load()
         assert isinstance(handle.origin, bytes)
         sha256 = hashlib.sha256(handle.origin).hexdigest()
@@ -106,25 +109,25 @@ class Scan:
 
 
 @contextmanager
-def open_picture(path: Path, *, images: ImageFolder) -> Iterator[Pages]:
+def open_picture(content: BinaryIO, file: PageFile, *, images: ImageFolder) -> Iterator[Pages]:
     """Open a picture, or a scan of several pages.
 
     Args:
-        path: The file.
+        content: The open file.
+        file: Which it is.
         images: Where the rendered pages of a scan go, and what an image may cost.
 
     Raises:
         ImageError: It is no image, or is damaged or too large.
-        PageNotFoundError: It cannot be opened.
+        PageError: It is a link out of its folder by now.
     """
-    with opened(path) as file:
-        image = open_image(file, str(path), max_pixels=images.limits.max_pixels)
-        dpi = _dpi(image)
-        frames = _page_frames(image, str(path))
-        if frames == [0]:
-            yield Picture(path=path, dpi=dpi, limits=images.limits)
-        else:
-            yield Scan(tiff=image, frames=frames, path=path, images=images)
+    image = open_image(content, str(file.path), max_pixels=images.limits.max_pixels)
+    dpi = _dpi(image)
+    frames = _page_frames(image, str(file.path))
+    if frames == [0]:
+        yield Picture(path=file.path, source=file.source, dpi=dpi, limits=images.limits)
+    else:
+        yield Scan(tiff=image, frames=frames, path=file.path, images=images)
 
 
 def _page_frames(image: Image.Image, label: str) -> list[int]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
     from jina_vllm_integrations.pages.files import PageFile, PagePaths
     from jina_vllm_integrations.pages.records import Page, Pages
@@ -109,11 +110,15 @@ class PageReader:
                             yield pages.page(number)
                             bar.update()
 
-    def _opened(self, file: PageFile) -> AbstractContextManager[Pages]:
-        file.check()
-        if file.is_pdf():
-            return open_pdf(file.path, passwords=self._passwords, dpi=self._dpi, images=self._images)
-        return open_picture(file.path, images=self._images)
+    @contextmanager
+    def _opened(self, file: PageFile) -> Iterator[Pages]:
+        with file.opened() as content, self._pages(file, content) as pages:
+            yield pages
+
+    def _pages(self, file: PageFile, content: BinaryIO) -> AbstractContextManager[Pages]:
+        if file.is_pdf(content):
+            return open_pdf(content, file.path, passwords=self._passwords, dpi=self._dpi, images=self._images)
+        return open_picture(content, file, images=self._images)
 
     @contextmanager
     def _skipping(self, skipped: list[SkippedPage], file: PageFile, number: int | None = None) -> Iterator[None]:

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 import stub_fork_server
-from jina_vllm_integrations import EngineError, ImageFormatError
+from jina_vllm_integrations import EngineError, ImageFormatError, ImageNotFoundError
 from jina_vllm_integrations.engines.rendering import jobs
+from jina_vllm_integrations.engines.rendering.channel import unpack
 from jina_vllm_integrations.engines.rendering.pool import RenderPool
+from jina_vllm_integrations.foundation.opening import Beneath
 from jina_vllm_integrations.images import inspect
 from pictures import encoded
 from render_pools import (
@@ -197,3 +199,18 @@ def test_images_cancelled_while_they_are_packed_leave_no_descriptor(stub_server,
             await until(lambda: len(packed) == 2 and memory_files() == files)
 
     asyncio.run(scenario())
+
+
+def test_a_process_does_not_follow_a_link_that_took_the_place_of_an_image(tmp_path):
+    """White box: an image beneath a folder travels as such, so whoever opens it at last finds out where it is."""
+    (tmp_path / "private.png").write_bytes(encoded(noise(1), "PNG"))
+    (tmp_path / "scans").mkdir()
+    page = tmp_path / "scans" / "page.png"
+    page.write_bytes(encoded(noise(2), "PNG"))
+    handle = inspect(Beneath.one_of([tmp_path / "scans"], page))
+    parcels = [jobs._packed(handle, TOKEN_IDS) for _ in range(2)]
+    assert unpack(parcels[0])[0].load() == noise(2)
+    page.unlink()
+    page.symlink_to(tmp_path / "private.png")
+    with pytest.raises(ImageNotFoundError, match="leads out of"):
+        unpack(parcels[1])[0].load()

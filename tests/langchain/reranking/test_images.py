@@ -128,7 +128,7 @@ def test_what_was_checked_is_what_is_opened(make, scans):
     (scans / "link.png").symlink_to("red.png")
     reranker = make(allowed_image_roots=(scans,))
     (item,) = reranker._candidates([page("scans/link.png")])
-    assert item.source == scans / "red.png"
+    assert item.source.path == scans / "red.png"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from jina_vllm_integrations.engines.rendering import channel
 from jina_vllm_integrations.errors import JinaVLLMError
+from jina_vllm_integrations.foundation.opening import Beneath
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,8 @@ def _packed(image: ImageHandle, token_ids: Sequence[int]) -> channel.Parcel:
     match image.origin:
         case Path() as path:  # the processes' working directory is another one, once the caller changes its own
             portable = replace(image, origin=path.absolute())
+        case Beneath():
+            portable = image
         case _:
             portable = image.pinned()
     return channel.pack((portable, list(token_ids)))
