@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.llms import LLMMetadata
 from llama_index.core.llms.mock import MockLLMWithChatMemoryOfLastCall
 from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import ImageDocument, ImageNode, MediaResource, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from llama_index.vector_stores.chroma import ChromaVectorStore
@@ -181,6 +183,44 @@ def test_any_retriever_may_be_the_first_stage(embedding, token_store, call):
     assert texts(call(retriever, "retrieve", QUERY))[0] == TEXTS[1]
     with pytest.raises(OptionError, match=r"the first stage is a VectorIndexRetriever\. Pass index="):
         call(retriever, "insert_nodes", nodes())
+
+
+def test_of_what_a_retriever_finds_so_many_are_ranked(embedding, call):
+    """The first ``fetch_k``, or all; of an index there is no "all"."""
+    many = [*nodes([f"the red circle {number}" for number in range(60)]), TextNode(text=QUERY)]
+
+    class All(BaseRetriever):
+        def _retrieve(self, query_bundle):
+            return [NodeWithScore(node=node) for node in many]
+
+    few, everything = (
+        JinaVLLMMultiVectorRetriever(retriever=All(), embedding=embedding, fetch_k=number, similarity_top_k=1)
+        for number in (60, None)
+    )
+    assert texts(call(few, "retrieve", QUERY)) != [QUERY]
+    assert texts(call(everything, "retrieve", QUERY)) == [QUERY]
+    with pytest.raises(OptionError, match="fetch_k must be a whole number with index="):
+        JinaVLLMMultiVectorRetriever(
+            index=VectorStoreIndex([], embed_model=embedding), embedding=embedding, fetch_k=None
+        )
+
+
+@pytest.mark.parametrize("store", [simple, chroma], ids=lambda store: store.__name__)
+def test_what_is_unlike_is_found(embedding, tmp_path, store, call):
+    """By a retriever of LlamaIndex's with another way to search the index."""
+    index = store(embedding, tmp_path)
+    alike = ["the red circle is here", "here the red circle is", "is the red circle here"]
+    other = "nothing of the kind"
+    JinaVLLMMultiVectorRetriever(index=index, embedding=embedding).insert_nodes(nodes([*alike, other]))
+
+    def found(**options):
+        first = VectorIndexRetriever(index, similarity_top_k=2, **options)
+        return texts(call(JinaVLLMMultiVectorRetriever(retriever=first, embedding=embedding), "retrieve", QUERY))
+
+    assert other not in found()
+    best, last = found(vector_store_query_mode="mmr", vector_store_kwargs={"mmr_threshold": 0.1})
+    assert best in alike
+    assert last == other
 
 
 def test_options(make, call):

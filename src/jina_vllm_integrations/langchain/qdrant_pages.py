@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.errors import StoreFormatError
+from jina_vllm_integrations.errors import OptionError, StoreFormatError
 from jina_vllm_integrations.langchain.incoming import ids_of, kept_ids
 from jina_vllm_integrations.langchain.rankables import coming_items
 from jina_vllm_integrations.langchain.searches import Scored
@@ -39,6 +39,21 @@ class QdrantPages:
     def __init__(self, index: QdrantIndex, images: PageImages) -> None:
         self._index = index
         self._images = images
+
+    def check(self, search: Search) -> None:
+        """Check that a `QdrantIndex` takes what is chosen."""
+        if unknown := search.options.keys() - {"exact"}:
+            raise OptionError(
+                "a search of a QdrantIndex takes k, fetch_k, filter, score_threshold and exact, got "
+                f"{', '.join(sorted(unknown))}."
+            )
+        if search.search_type != "similarity":
+            raise OptionError(
+                f"a QdrantIndex finds by similarity, got search_type={search.search_type!r}. Leave it out, or pass "
+                "vectorstore=QdrantVectorStore(...)."
+            )
+        if search.fetch_k is None:
+            raise OptionError("fetch_k must be a whole number with index=, got None. None goes with retriever=.")
 
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""

@@ -10,6 +10,7 @@ from langchain_core.prompt_values import ChatPromptValue, PromptValue
 
 from jina_vllm_integrations.errors import ItemTypeError, naming
 from jina_vllm_integrations.langchain.images import LangChainInput, multimodal_item
+from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,16 @@ def query_item(given: LangChainQuery) -> Item:
     """
     with naming(None):
         return _item(given)
+
+
+def text_of(query: Item) -> str | None:
+    """Return the text that is searched for; ``None`` where it is an image."""
+    match query:
+        case str():
+            return query
+        case TextInput():
+            return query.text
+    return None
 
 
 def _item(given: Any) -> Item:

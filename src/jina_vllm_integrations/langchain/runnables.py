@@ -5,11 +5,24 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.vectorstores import VectorStoreRetriever
+
+from jina_vllm_integrations.errors import OptionError
+from jina_vllm_integrations.langchain.page_documents import PageDocuments
+
+
+def check_retriever(retriever: object) -> None:
+    """Raise `OptionError` for what is no runnable."""
+    if not isinstance(retriever, Runnable):
+        raise OptionError(
+            f"retriever must be a retriever of LangChain's, or a runnable that finds documents, got "
+            f"{type(retriever).__name__}. Of a vector store, pass store.as_retriever()."
+        )
 
 
 def retriever_in(runnable: Runnable[Any, Any]) -> BaseRetriever | None:
@@ -51,6 +64,44 @@ def finding(runnable: Runnable[Any, Any], k: int, *, asynchronous: bool) -> Runn
         case RunnableSequence():
             return runnable.model_copy(update={"last": finding(runnable.last, k, asynchronous=asynchronous)})
     return runnable
+
+
+def documents_in(found: object) -> list[Document]:
+    """Return what a runnable found.
+
+    Raises:
+        OptionError: It found something else than documents.
+    """
+    if isinstance(found, list) and all(isinstance(each, Document) for each in found):
+        return found
+    raise OptionError(
+        f"a retriever must return a list of documents, got {type(found).__name__} {found!r:.60}. Pass a retriever, or "
+        "a chain that ends in one."
+    )
+
+
+def name_of(runnable: Runnable[Any, Any]) -> str:
+    """Return what a runnable is called in errors: by its retriever, if it has one."""
+    return type(retriever_in(runnable) or runnable).__name__
+
+
+def takes_images(runnable: Runnable[Any, Any]) -> bool:
+    """Say whether a runnable may be asked by an image.
+
+    LangChain's retrievers are asked by texts, and so are prompts; ours, and functions, by what they are given.
+    """
+    match runnable:
+        case BaseRetriever():
+            return isinstance(runnable, PageDocuments)
+        case RunnableBindingBase():
+            return takes_images(runnable.bound)
+        case DynamicRunnable():
+            return takes_images(runnable.default)
+        case RunnableWithFallbacks():
+            return all(takes_images(each) for each in runnable.runnables)
+        case RunnableSequence():
+            return takes_images(runnable.first)
+    return isinstance(runnable, RunnableLambda)
 
 
 def _takes_k(retriever: BaseRetriever, *, asynchronous: bool) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_core.callbacks import Callbacks
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
     from jina_vllm_integrations.types import Item
+
+SearchType: TypeAlias = Literal["similarity", "mmr"]
+"""By similarity alone, or by maximal marginal relevance, which prefers documents unlike those before them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,17 +24,21 @@ class Search:
 
     Attributes:
         k: How many documents to return at most.
-        fetch_k: How many to find by dense vectors, and rank.
+        fetch_k: How many to find in the first stage, and rank; ``None`` for what it finds.
         filter: Which may be found, as the vector store has it; ``None`` for all.
         options: What else the vector store takes.
         per_call: Which of these were given with the query, and are not the retriever's.
+        search_type: How a vector store finds.
+        callbacks: Of the retriever's run, for a first stage that has a run of its own.
     """
 
     k: int
-    fetch_k: int
+    fetch_k: int | None
     filter: Any
     options: Mapping[str, Any]
     per_call: frozenset[str] = frozenset()
+    search_type: SearchType = "similarity"
+    callbacks: Callbacks = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,13 @@ class Scored:
 
 class PageIndex(Protocol):
     """Keeps documents, texts and page images, and finds them in two stages. Each has an id."""
+
+    def check(self, search: Search) -> None:
+        """Check that what is chosen for a search can be done.
+
+        Raises:
+            OptionError: It cannot.
+        """
 
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.vectorstores import VectorStore
+
 from jina_vllm_integrations.adapters.keywords import Keywords
 from jina_vllm_integrations.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langchain_core.vectorstores import VectorStore
-
     from jina_vllm_integrations.langchain.searches import Search
 
 # What stores call it that do not call it ``filter``. A name with "filter" in it counts as well.
 _FILTERS = ("expr", "where", "where_str", "where_document", "predicates", "metadata")
+
+
+def has_own(store: VectorStore, method: str) -> bool:
+    """Say whether a store has a method of its own, as LangChain's base class has all and raises in most."""
+    return getattr(type(store), method) is not getattr(VectorStore, method)
 
 
 def check_options(store: VectorStore, method: Callable[..., Any], search: Search) -> None:

@@ -14,10 +14,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import StructuredTool
 
 from jina_vllm_integrations.adapters.page_results import NOTHING_FOUND, ImageMode, PageResults, page_tool
-from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.langchain.page_blocks import Block, blocks, found_page
-from jina_vllm_integrations.langchain.runnables import finding, retriever_in
+from jina_vllm_integrations.langchain.runnables import check_retriever, documents_in, finding, retriever_in
 
 _Found: TypeAlias = tuple[list[Block], list[Document]]
 """What the model sees, and what the program gets."""
@@ -92,7 +91,7 @@ def create_page_search_tool(
         >>> agent = create_agent("anthropic:claude-sonnet-4-5", [tool])
         >>> agent.invoke({"messages": [("user", "What was the revenue in 2024?")]})
     """
-    _check_retriever(retriever)
+    check_retriever(retriever)
     own = retriever_in(retriever)
     tool = page_tool(
         own,
@@ -141,27 +140,10 @@ class _PageSearch:
         return await asyncio.to_thread(self._answer, found, k)
 
     def _answer(self, found: list[Document], k: int) -> _Found:
-        documents = _documents(found)[:k]
+        documents = documents_in(found)[:k]
         if not documents:
             return [TextContentBlock(type="text", text=NOTHING_FOUND)], []
         pages = self.results.shown(
             found_page(document, self.results.images.keys, self.score_key) for document in documents
         )
         return [block for page in pages for block in blocks(page)], documents
-
-
-def _check_retriever(retriever: object) -> None:
-    if not isinstance(retriever, Runnable):
-        raise OptionError(
-            f"retriever must be a retriever of LangChain's, or a runnable that finds documents, got "
-            f"{type(retriever).__name__}. Of a vector store, pass store.as_retriever()."
-        )
-
-
-def _documents(found: object) -> list[Document]:
-    if isinstance(found, list) and all(isinstance(each, Document) for each in found):
-        return found
-    raise OptionError(
-        f"what a tool searches with must return a list of documents, got {type(found).__name__} {found!r:.60}. Pass a "
-        "retriever, or a chain that ends in one."
-    )

@@ -1,29 +1,28 @@
-"""A vector store finds, late interaction ranks."""
+"""A first stage finds, late interaction ranks."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING
 
-from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from langchain_core.vectorstores import VectorStore
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
-from jina_vllm_integrations.adapters.fewer import fewer
 from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, StoreError, naming, noting
 from jina_vllm_integrations.foundation.skipping import KeptIds
+from jina_vllm_integrations.langchain.found_documents import as_written
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of, with_note, without_note
 from jina_vllm_integrations.langchain.searches import Scored
-from jina_vllm_integrations.langchain.store_options import check_options
+from jina_vllm_integrations.langchain.store_options import has_own
 from jina_vllm_integrations.langchain.writing import Portion, Writes, gets_by_ids
-from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from langchain_core.documents import Document
@@ -33,59 +32,59 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.foundation.skipping import OnError
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
+    from jina_vllm_integrations.langchain.first_stages import FirstStage
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.langchain.writing import Doubt
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import FloatArray, Item
-
-_QDRANTS_OWN = {"_id", "_collection_name"}
+    from jina_vllm_integrations.types import Item
 
 
 class TwoStages:
-    """Documents in any vector store of LangChain's, and their token vectors in a `TokenStore`.
+    """Documents in any vector store of LangChain's, or in what a retriever searches; token vectors in a `TokenStore`.
 
     A document's dense and token vectors come from one forward pass, and so do a query's.
 
     Args:
-        vectorstore: Keeps documents and dense vectors.
-        embeddings: The store's own.
+        first: Finds documents. One over a vector store also says where they are kept.
+        embeddings: The store's own; with a retriever, whose token vectors rank.
         token_store: Keeps token vectors; without one, those of what was found are computed for each query.
         images: Which images of documents may be read.
-        errors: What is done about bad documents that the store finds.
+        errors: What is done about bad documents that were found.
     """
 
     def __init__(
         self,
-        vectorstore: VectorStore,
+        first: FirstStage,
         embeddings: JinaVLLMEmbeddings,
         token_store: TokenStore | None,
         images: PageImages,
         errors: FoundErrors,
     ) -> None:
-        self._store = vectorstore
-        self._name = type(vectorstore).__name__
+        self._first = first
         self._embeddings = embeddings
         self._token_store = token_store
         self._images = images
         self._errors = errors
 
+    def check(self, search: Search) -> None:
+        """Check that the first stage can do what is chosen."""
+        self._first.check(search)
+
     def search(self, query: Item, search: Search) -> list[Scored]:
         """Return the best first."""
-        self._check_query(query)
-        check_options(self._store, self._search, search)
+        self._first.check_query(query, search, asynchronous=False)
         vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
-        found = _as_written(self._find(query, vectors.dense, search))
+        found = self._first.find(query, vectors.dense, search)
         with _about(found):
             candidates = found_items(found, self._images)
             return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
 
     async def asearch(self, query: Item, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
-        self._check_query(query)
-        check_options(self._store, self._search if self._in_thread else self._asearch, search)
+        self._first.check_query(query, search, asynchronous=True)
         encoder = await asyncio.to_thread(self._embeddings.encoder)
         vectors = await QueryVectors.aof(query, encoder, self._token_store)
-        found = _as_written(await self._afind(query, vectors.dense, search))
+        found = await self._first.afind(query, vectors.dense, search)
         with _about(found):
             candidates = await asyncio.to_thread(found_items, found, self._images)
             ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
@@ -93,9 +92,9 @@ class TwoStages:
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Compute and keep documents, and return the ids that the store gave them, and those that were skipped."""
+        writes = Writes(self._name)
         given = coming_items(documents, self._images, on_error)
         vectors = self._vectors(self._embeddings.encoder(), documents, on_error)
-        writes = Writes(self._name)
         for positions, dense in portions(vectors.compute(given, lots_of(len(documents)))):
             coming = self._noted(documents, positions, vectors)
             self._write(writes, Portion(documents=coming, vectors=dense))
@@ -103,9 +102,9 @@ class TwoStages:
 
     async def aadd(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Do as `add`, without blocking the event loop."""
+        writes = Writes(self._name)
         given = await asyncio.to_thread(coming_items, documents, self._images, on_error)
         vectors = self._vectors(await asyncio.to_thread(self._embeddings.encoder), documents, on_error)
-        writes = Writes(self._name)
         async with aclosing(aportions(vectors.acompute(given, lots_of(len(documents))))) as computed:
             async for positions, dense in computed:
                 coming = self._noted(documents, positions, vectors)
@@ -156,7 +155,7 @@ class TwoStages:
         """Return what the store has of what was written before the last call."""
         if gets_by_ids(self._store):
             return self._store.get_by_ids(list(doubt.names))
-        if self._takes_vectors:
+        if has_own(self._store, "similarity_search_by_vector"):
             return self._store.similarity_search_by_vector(doubt.vector.tolist(), k=1)
         return self._store.similarity_search(doubt.text, k=1)
 
@@ -187,83 +186,21 @@ class TwoStages:
         return [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
 
     @property
-    def _takes_vectors(self) -> bool:
-        return type(self._store).similarity_search_by_vector is not VectorStore.similarity_search_by_vector
-
-    def _check_query(self, query: Item) -> None:
-        if not self._takes_vectors and not isinstance(query, str | TextInput):
-            raise OptionError(
-                f"a store that is searched by an image must have similarity_search_by_vector, {self._name} has not. "
-                "Search it by a text, or use another store."
-            )
+    def _store(self) -> VectorStore:
+        return self._first.store
 
     @property
-    def _search(self) -> Callable[..., list[Document]]:
-        return self._store.similarity_search_by_vector if self._takes_vectors else self._store.similarity_search
-
-    @property
-    def _in_thread(self) -> bool:
-        return isinstance(self._store, InMemoryVectorStore)  # whose asynchronous search computes in the event loop
-
-    @property
-    def _asearch(self) -> Callable[..., Awaitable[list[Document]]]:
-        return self._store.asimilarity_search_by_vector if self._takes_vectors else self._store.asimilarity_search
-
-    def _find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
-        given = dense.tolist() if self._takes_vectors else _text(query)
-        try:
-            return self._search(given, **_options(search))
-        except Exception as refusal:
-            for number in fewer(refusal, search.fetch_k):
-                with suppress(type(refusal)):
-                    return self._search(given, **{**_options(search), "k": number})
-            raise
-
-    async def _afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
-        if self._in_thread:
-            return await asyncio.to_thread(self._find, query, dense, search)
-        given = dense.tolist() if self._takes_vectors else _text(query)
-        try:
-            return await self._asearch(given, **_options(search))
-        except Exception as refusal:
-            for number in fewer(refusal, search.fetch_k):
-                with suppress(type(refusal)):
-                    return await self._asearch(given, **{**_options(search), "k": number})
-            raise
+    def _name(self) -> str:
+        return type(self._store).__name__
 
     def _handed_over(self, portion: Portion) -> AbstractContextManager[None]:
         texts = [document.page_content for document in portion.documents]
         return handed_over(self._embeddings, texts, portion.vectors, store=self._name)
 
 
-def _as_written(documents: Iterable[Document]) -> list[Document]:
-    """Return documents as they were written: langchain-qdrant puts ids into the metadata, and leaves them there."""
-    return [
-        document.model_copy(
-            update={
-                "id": document.id or document.metadata["_id"],
-                "metadata": {key: value for key, value in document.metadata.items() if key not in _QDRANTS_OWN},
-            }
-        )
-        if document.metadata.keys() >= _QDRANTS_OWN
-        else document
-        for document in documents
-    ]
-
-
 def _as_given(documents: Iterable[Document]) -> list[Document]:
     """Return documents with their ids, and without what we noted in them."""
-    return [without_note(document) for document in _as_written(documents)]
-
-
-def _options(search: Search) -> dict[str, Any]:
-    chosen = {} if search.filter is None else {"filter": search.filter}
-    return {**search.options, **chosen, "k": search.fetch_k}
-
-
-def _text(query: Item) -> str:
-    assert isinstance(query, str | TextInput)  # checked before
-    return query.text if isinstance(query, TextInput) else query
+    return [without_note(document) for document in as_written(documents)]
 
 
 def _scored(found: Sequence[Document], ranked: Sequence[Placed]) -> list[Scored]:
@@ -273,5 +210,5 @@ def _scored(found: Sequence[Document], ranked: Sequence[Placed]) -> list[Scored]
 @contextmanager
 def _about(found: Sequence[Document]) -> Iterator[None]:
     """Let an error about what was found say which document it is: the caller passed a query and no positions."""
-    with naming(None), noting(lambda index: f"in the document {found[index].id!r}, which the vector store found"):
+    with naming(None), noting(lambda index: f"in the document {found[index].id!r}, which was found"):
         yield

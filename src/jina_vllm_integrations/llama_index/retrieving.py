@@ -48,13 +48,15 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
 
     Args:
         index: The first stage, over any vector store: ``VectorStoreIndex.from_vector_store(store, embed_model=...)``.
-        retriever: The first stage, where there is no such index. How many it finds is its own choice.
+        retriever: The first stage, where there is no such index, or one that searches it otherwise, such as
+            ``VectorIndexRetriever(index, similarity_top_k=50, vector_store_query_mode="mmr")``. How many it finds is
+            its own choice; the first ``fetch_k`` are ranked.
         qdrant: Both stages. One of these three.
         embedding: Whose vectors the first stage has. Its checkpoint needs a multi-vector head.
         token_store: Keeps token vectors. Without one they are computed again for each query.
         similarity_top_k: How many nodes to return at most.
         fetch_k: How many to find in the first stage, and rank; at least ``similarity_top_k``. An index whose store has
-            fewer, and refuses, is asked for those.
+            fewer, and refuses, is asked for those. ``None`` for all that a ``retriever`` finds.
         filters: Which nodes may be found: ``MetadataFilters``; for Qdrant a `qdrant_client.models.Filter`. A
             ``retriever`` has its own. A vector store that does not read them is not searched.
         score_threshold: The least score to return.
@@ -90,7 +92,7 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         embedding: JinaVLLMEmbedding | None = None,
         token_store: TokenStore | None = None,
         similarity_top_k: int = 4,
-        fetch_k: int = 50,
+        fetch_k: int | None = 50,
         filters: Any = None,
         score_threshold: float | None = None,
         on_found_error: OnFoundError = "skip",
@@ -101,7 +103,13 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
     ) -> None:
         super().__init__(callback_manager=callback_manager)
         check_count("similarity_top_k", similarity_top_k)
-        check_count("fetch_k", fetch_k)
+        if fetch_k is not None:
+            check_count("fetch_k", fetch_k)
+        elif retriever is None:
+            raise OptionError(
+                "fetch_k must be a whole number with index= or qdrant=, got None: a store is asked for a number. None "
+                "goes with retriever=."
+            )
         self.similarity_top_k = similarity_top_k
         self.fetch_k = fetch_k
         self.filters = filters
@@ -166,7 +174,8 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
 
     def _search(self, query: QueryBundle) -> Search:
         k = self.similarity_top_k
-        return Search(query=query, k=k, fetch_k=max(k, self.fetch_k), filters=self.filters)
+        fetch_k = None if self.fetch_k is None else max(k, self.fetch_k)
+        return Search(query=query, k=k, fetch_k=fetch_k, filters=self.filters)
 
 
 def _node_index(

@@ -20,13 +20,13 @@ class Search:
     Attributes:
         query: A text or an image.
         k: How many nodes to return at most.
-        fetch_k: How many to find by dense vectors, and rank.
+        fetch_k: How many to find in the first stage, and rank; ``None`` for what it finds.
         filters: Which may be found, as the first stage has it; ``None`` for all.
     """
 
     query: QueryBundle
     k: int
-    fetch_k: int
+    fetch_k: int | None
     filters: Any
 
 

@@ -78,7 +78,7 @@ class TwoStages:
         """Return the best first."""
         first = self._retriever(search)
         vectors = QueryVectors.of(query_item(search.query), self._embedding.encoder(), self._token_store)
-        found = self._found(first, _with_vector(search.query, vectors.dense))
+        found = self._few(self._found(first, _with_vector(search.query, vectors.dense)), search)
         with naming(None), noting_ids(found):
             candidates = self._items(found)
             return _ranked(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
@@ -88,7 +88,7 @@ class TwoStages:
         first = self._retriever(search)
         encoder = await asyncio.to_thread(self._embedding.encoder)
         vectors = await QueryVectors.aof(query_item(search.query), encoder, self._token_store)
-        found = await self._afound(first, _with_vector(search.query, vectors.dense))
+        found = self._few(await self._afound(first, _with_vector(search.query, vectors.dense)), search)
         with naming(None), noting_ids(found):
             candidates = await asyncio.to_thread(self._items, found)
             ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
@@ -136,6 +136,7 @@ class TwoStages:
         if isinstance(self._first, VectorStoreIndex):
             if search.filters is not None:
                 check_reads_filters(self._first.vector_store)
+            assert search.fetch_k is not None  # checked when the retriever was made
             # Not by `as_retriever`: of a store that keeps texts it would search only the image nodes, which are all
             # that the index itself has a list of.
             return _First(
@@ -167,6 +168,10 @@ class TwoStages:
                 with suppress(type(refusal)):
                     return await again.aretrieve(query)
             raise
+
+    def _few(self, found: list[NodeWithScore], search: Search) -> list[NodeWithScore]:
+        """Return what is ranked: an index was asked for a number, and its nodes may stand for several others."""
+        return found if isinstance(self._first, VectorStoreIndex) else found[: search.fetch_k]
 
     def _noted(self, nodes: Sequence[BaseNode], positions: Sequence[int], vectors: DocumentVectors) -> list[BaseNode]:
         return [with_note(nodes[at], vectors.contents.get(at), self._images) for at in positions]

@@ -130,7 +130,7 @@ def test_bad_numbers_of_a_call_are_refused(make, engine, options, call):
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [
-        ({}, "one of vectorstore and index must be given"),
+        ({}, "one of vectorstore, retriever and index must be given, got 0"),
         ({"k": 0}, "greater than or equal to 1"),
         ({"top_k": 3}, "Extra inputs are not permitted"),
         ({"score_threshold": float("nan")}, "finite number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from langchain_community.retrievers import TFIDFRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from langchain_tests.integration_tests.indexer import AsyncDocumentIndexTestSuite, DocumentIndexerTestSuite
@@ -63,6 +64,23 @@ class TestQdrantOnVLLM(_Standard):
     def retriever_constructor_params(self):
         """How it is made."""
         return {"index": self.index}
+
+
+@runs_coroutines
+@no_warning_of_functions
+class TestRetrieverOnVLLM(_Standard):
+    """LangChain's standard tests, over a retriever of words, on the session's vLLM."""
+
+    @pytest.fixture(autouse=True)
+    def _stages(self, vllm_engine, token_store):
+        self.embeddings = JinaVLLMEmbeddings(engine=vllm_engine)
+        self.token_store = token_store
+
+    @property
+    def retriever_constructor_params(self):
+        """How it is made."""
+        words = TFIDFRetriever.from_documents(documents())
+        return {"retriever": words, "embeddings": self.embeddings, "token_store": self.token_store}
 
 
 class TestVectorStoreIsFilled(DocumentIndexerTestSuite):
