@@ -12,8 +12,8 @@ import pytest
 
 import stub_fork_server
 from jina_vllm_integrations import EngineError
-from jina_vllm_integrations.foundation import channel
 from jina_vllm_integrations.engines.rendering.pool import RenderPool
+from jina_vllm_integrations.foundation import channel
 from render_pools import SECONDS, TOKEN_IDS, all_rendered, number, numbered, running, signal_all, square, until
 
 
