@@ -12,17 +12,22 @@ from jina_vllm_integrations.adapters.page_texts import PAGE_TEXTS
 from jina_vllm_integrations.llama_index.batches import IMAGES, NODES, QUERIES, TEXTS
 from jina_vllm_integrations.llama_index.embedding_calls import EmbeddingCalls
 from jina_vllm_integrations.llama_index.images import LlamaIndexImage
+from jina_vllm_integrations.llama_index.sources import with_source
 
 _dispatcher = get_dispatcher(__name__)
 
-_BY_CALL = "Call index.insert_nodes(embedding(documents)), or insert_nodes of JinaVLLMMultiVectorRetriever."
+_BY_CALL = (
+    "Call index.insert_nodes(embedding(documents)), from_documents(documents, transformations=[embedding]), or "
+    "insert_nodes of JinaVLLMMultiVectorRetriever."
+)
 
 
 class JinaVLLMEmbedding(EmbeddingCalls):
     """Texts and images for any index of LlamaIndex's, in one space.
 
     An index asks for the vectors of texts: ``VectorStoreIndex.from_documents(PageImageReader(...).load_data(...))``
-    embeds the pages' texts, not their images. ``index.insert_nodes(embedding(pages))`` embeds the images.
+    embeds the pages' texts, not their images. ``index.insert_nodes(embedding(pages))`` embeds the images, and so does
+    ``from_documents`` with ``transformations=[embedding]``.
 
     Texts and queries get prompts of their own. Vectors are lists of Python floats, of unit length. Making one starts
     nothing; the first text or image does. May be used by many threads and event loops at once, whose requests share
@@ -200,8 +205,8 @@ class JinaVLLMEmbedding(EmbeddingCalls):
         """Embed nodes: the image of one that has one, the text of any other.
 
         Returns:
-            The nodes themselves, as LlamaIndex's embeddings do, each with its ``embedding``. If one cannot be embedded,
-            none is changed.
+            The nodes themselves, as LlamaIndex's embeddings do, each with its ``embedding``; in place of one that came
+            from no document a copy that is its own source. If one cannot be embedded, none is changed.
 
         Raises:
             ItemTypeError: A node should have an image and has none; ``index`` names it.
@@ -219,4 +224,4 @@ class JinaVLLMEmbedding(EmbeddingCalls):
 def _with_embeddings(nodes: Sequence[BaseNode], vectors: Sequence[Embedding]) -> Sequence[BaseNode]:
     for node, vector in zip(nodes, vectors, strict=True):
         node.embedding = vector
-    return nodes
+    return [with_source(node) for node in nodes]
