@@ -22,6 +22,9 @@ Role = Literal["query", "document"]
 Task = Literal["retrieval", "text-matching", "code"]
 """What the vectors are for. Decides the adapter, and for text-matching the prefix."""
 
+EmptyText = Literal["raise", "prompt"]
+"""What to do about a text without content: raise, or embed its prompt alone."""
+
 Output = Literal["dense", "tokens", "both"]
 """One vector an item, one vector a token, or the two from one forward pass."""
 

@@ -24,7 +24,7 @@ from jina_vllm_integrations.langchain.batches import Batches
 from jina_vllm_integrations.langchain.byte_store import JinaVLLMByteStore
 from jina_vllm_integrations.langchain.handover import taken_over
 from jina_vllm_integrations.langchain.images import LangChainImage, LangChainInput, image_item, multimodal_item
-from jina_vllm_integrations.types import FloatArray, Item, Role, Task, TextInput
+from jina_vllm_integrations.types import EmptyText, FloatArray, Item, Role, Task, TextInput
 
 _BY_RETRIEVER = "Add the documents by JinaVLLMRetriever(vectorstore=...).add_documents, which embeds their images."
 
@@ -58,6 +58,8 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
         show_progress_bar: Of calls with many items. Also ``show_progress``.
         truncate: Cut texts that are longer than the engine takes, instead of raising. Logged once.
         image_limits: What an image may cost.
+        empty_text: A text without content raises; or ``"prompt"`` to embed its prompt alone, as the model's own code
+            does, for stores and splitters that give one. A retriever's ``add_documents`` refuses it all the same.
         engine_options: Those of `InProcessEngine`, vLLM's among them, for an engine of its own.
         cache: Any `ByteStore` of LangChain's, such as a `JinaVLLMByteStore`, which keeps to a size. The caller's, who
             closes it. Its exceptions are raised as they are.
@@ -85,6 +87,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     show_progress_bar: bool = Field(default=False, validation_alias=AliasChoices("show_progress_bar", "show_progress"))
     truncate: bool = False
     image_limits: ImageLimits = ImageLimits()
+    empty_text: EmptyText = "raise"
     engine_options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold a token of the hub
     cache: ByteStore | None = Field(default=None, exclude=True, repr=False)
 
@@ -93,7 +96,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     def model_post_init(self, context: Any, /) -> None:
         """Check what an engine needs, without making one."""
         super().model_post_init(context)
-        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions)
+        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions, empty_text=self.empty_text)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed texts that are searched.

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.adapters.found import FoundErrors, Placed
+    from jina_vllm_integrations.adapters.overwriting import Doubt
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.foundation.skipping import OnError
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.first_stages import FirstStage
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.langchain.writing import Doubt
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.types import Item
 
@@ -151,8 +151,11 @@ class TwoStages:
         if (doubt := writes.written(portion, kept)) is not None:
             doubt.check(await asyncio.to_thread(self._again, doubt))
 
-    def _again(self, doubt: Doubt) -> list[Document]:
-        """Return what the store has of what was written before the last call."""
+    def _again(self, doubt: Doubt) -> list[str]:
+        """Return the texts of what the store has of what was written before the last call."""
+        return [document.page_content for document in self._looked_for(doubt)]
+
+    def _looked_for(self, doubt: Doubt) -> list[Document]:
         if gets_by_ids(self._store):
             return self._store.get_by_ids(list(doubt.names))
         if has_own(self._store, "similarity_search_by_vector"):

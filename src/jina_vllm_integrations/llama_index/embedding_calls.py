@@ -34,7 +34,7 @@ class EmbeddingCalls(Closable, EmbeddingSettings):
     def model_post_init(self, context: Any, /) -> None:
         """Check what an engine needs, without making one."""
         super().model_post_init(context)
-        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions)
+        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions, empty_text=self.empty_text)
 
     def encoder(self) -> JinaEncoder:
         """Return the encoder behind, for what needs token vectors as well. Made when it is first needed.

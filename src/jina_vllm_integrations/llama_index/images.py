@@ -20,6 +20,7 @@ from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.images import ImageSource
+    from jina_vllm_integrations.types import EmptyText
 
 LlamaIndexImage: TypeAlias = "ImageSource | ImageInput | BaseNode | ImageBlock"
 """An image: a source of this package's, a ``str`` among them, a node with an image, or a block of a message."""
@@ -46,17 +47,17 @@ def image_item(image: LlamaIndexImage) -> ImageInput:
     return ImageInput(image)
 
 
-def node_item(node: BaseNode) -> TextInput | ImageInput:
+def node_item(node: BaseNode, *, empty_text: EmptyText = "raise") -> TextInput | ImageInput:
     """Return what of a node is embedded: its image, or of one without the text that LlamaIndex embeds.
 
     Raises:
         ItemTypeError: The node should have an image and has none.
-        EmptyTextError: It has neither image nor text.
+        EmptyTextError: It has neither image nor text, and that raises.
     """
     if _should_have_image(node):
         return _node_image(node)
     text = node.get_content(metadata_mode=MetadataMode.EMBED)
-    if text.strip():
+    if text.strip() or empty_text == "prompt":
         return TextInput(text)
     raise EmptyTextError(
         f"a node must have a text or an image, {node.node_id!r} has neither. Leave it out; if a splitter made it of a "

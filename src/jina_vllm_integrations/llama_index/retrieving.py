@@ -17,6 +17,7 @@ from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
 from jina_vllm_integrations.llama_index.node_images import as_image_node
 from jina_vllm_integrations.llama_index.qdrant_nodes import QdrantNodes
 from jina_vllm_integrations.llama_index.searches import Search
+from jina_vllm_integrations.llama_index.sources import with_source
 from jina_vllm_integrations.llama_index.two_stages import TwoStages
 
 if TYPE_CHECKING:
@@ -136,7 +137,9 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
     def insert_nodes(self, nodes: Iterable[BaseNode], *, on_error: OnError = "raise") -> list[Skipped]:
         """Compute and keep nodes: by the image that a node holds or its metadata names, or else by the text.
 
-        All are checked before the first is computed. What was kept before another error stays.
+        All are checked before the first is computed. What was kept before another error stays. A node takes the place
+        of one with its id. One that came from no document is its own source, so that an index's ``delete_ref_doc``
+        finds it.
 
         Args:
             nodes: Texts and page images. They stay as they are.
@@ -150,7 +153,8 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
             OptionError: The first stage is a retriever.
             CheckpointError: The model cannot be served, or has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
-            StoreError: The token store or Qdrant's collection cannot be written.
+            StoreError: The token store or Qdrant's collection cannot be written; or the index's vector store cannot
+                replace a node that is there, or each call of its overwrites what is there and these need several.
         """
         return self._nodes.insert(_nodes(nodes), on_error)
 
@@ -219,7 +223,7 @@ def _check_embeds_alike(index: VectorStoreIndex, embedding: JinaVLLMEmbedding) -
 def _nodes(nodes: Iterable[BaseNode]) -> list[BaseNode]:
     if isinstance(nodes, BaseNode):
         raise ItemTypeError("nodes must be several, got one. Write [node].")
-    return [as_image_node(_node(node, index)) for index, node in enumerate(nodes)]
+    return [with_source(as_image_node(_node(node, index))) for index, node in enumerate(nodes)]
 
 
 def _node(node: object, index: int) -> BaseNode:

@@ -16,6 +16,7 @@ from jina_vllm_integrations.adapters.fewer import fewer
 from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
+from jina_vllm_integrations.llama_index.deleting import adelete_nodes, delete_nodes
 from jina_vllm_integrations.llama_index.filtering import check_reads_filters
 from jina_vllm_integrations.llama_index.rankables import (
     coming_items,
@@ -27,6 +28,7 @@ from jina_vllm_integrations.llama_index.rankables import (
     with_score,
     without_note,
 )
+from jina_vllm_integrations.llama_index.writing import NodeWrites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,30 +98,30 @@ class TwoStages:
 
     def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Compute and keep nodes, by one call of the store's where all fits, and return those that were skipped."""
-        index = self._index()
+        writes = NodeWrites(self._index())
         given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(self._embedding.encoder(), nodes, on_error)
         for positions, dense in portions(vectors.compute(given, lots_of(len(nodes)))):
-            index.insert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
+            writes.write(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     async def ainsert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Do as `insert`, without blocking the event loop."""
-        index = self._index()
+        writes = NodeWrites(self._index())
         given = await asyncio.to_thread(coming_items, nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(await asyncio.to_thread(self._embedding.encoder), nodes, on_error)
         async with aclosing(aportions(vectors.acompute(given, lots_of(len(nodes))))) as computed:
             async for positions, dense in computed:
-                await index.ainsert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
+                await writes.awrite(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     def delete(self, node_ids: Sequence[str]) -> None:
         """Delete nodes. Token vectors stay: other nodes may have the same content."""
-        self._index().delete_nodes(list(node_ids), delete_from_docstore=True)
+        delete_nodes(self._index(), node_ids, from_docstore=True)
 
     async def adelete(self, node_ids: Sequence[str]) -> None:
         """Do as `delete`, without blocking the event loop."""
-        await self._index().adelete_nodes(list(node_ids), delete_from_docstore=True)
+        await adelete_nodes(self._index(), node_ids, from_docstore=True)
 
     def _vectors(self, encoder: JinaEncoder, nodes: Sequence[BaseNode], on_error: OnError) -> DocumentVectors:
         return DocumentVectors(encoder, self._token_store, on_error=on_error, names=[node.node_id for node in nodes])
