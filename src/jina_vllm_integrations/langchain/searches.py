@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class Scored:
 class PageIndex(Protocol):
     """Keeps documents, texts and page images, and finds them in two stages. Each has an id."""
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
+    def search(self, query: Query, search: Search) -> list[Scored]:
         """Return the best first."""
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.langchain.writing import Doubt
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import FloatArray, Item
+    from jina_vllm_integrations.types import FloatArray, Query
 
 _QDRANTS_OWN = {"_id", "_collection_name"}
 
@@ -69,7 +69,7 @@ class TwoStages:
         self._images = images
         self._errors = errors
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
+    def search(self, query: Query, search: Search) -> list[Scored]:
         """Return the best first."""
         self._check_query(query)
         check_options(self._store, self._search, search)
@@ -79,7 +79,7 @@ class TwoStages:
             candidates = found_items(found, self._images)
             return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._check_query(query)
         check_options(self._store, self._search if self._in_thread else self._asearch, search)
@@ -190,7 +190,7 @@ class TwoStages:
     def _takes_vectors(self) -> bool:
         return type(self._store).similarity_search_by_vector is not VectorStore.similarity_search_by_vector
 
-    def _check_query(self, query: Item) -> None:
+    def _check_query(self, query: Query) -> None:
         if not self._takes_vectors and not isinstance(query, str | TextInput):
             raise OptionError(
                 f"a store that is searched by an image must have similarity_search_by_vector, {self._name} has not. "
@@ -209,7 +209,7 @@ class TwoStages:
     def _asearch(self) -> Callable[..., Awaitable[list[Document]]]:
         return self._store.asimilarity_search_by_vector if self._takes_vectors else self._store.asimilarity_search
 
-    def _find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
+    def _find(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:
         given = dense.tolist() if self._takes_vectors else _text(query)
         try:
             return self._search(given, **_options(search))
@@ -219,7 +219,7 @@ class TwoStages:
                     return self._search(given, **{**_options(search), "k": number})
             raise
 
-    async def _afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
+    async def _afind(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:
         if self._in_thread:
             return await asyncio.to_thread(self._find, query, dense, search)
         given = dense.tolist() if self._takes_vectors else _text(query)
@@ -261,7 +261,7 @@ def _options(search: Search) -> dict[str, Any]:
     return {**search.options, **chosen, "k": search.fetch_k}
 
 
-def _text(query: Item) -> str:
+def _text(query: Query) -> str:
     assert isinstance(query, str | TextInput)  # checked before
     return query.text if isinstance(query, TextInput) else query
 

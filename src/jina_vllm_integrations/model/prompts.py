@@ -18,7 +18,17 @@ from jina_vllm_integrations.errors import (
     ItemTypeError,
     TextTooLongError,
 )
-from jina_vllm_integrations.types import ImageInput, ImagePrompt, Item, Prompt, Role, Task, TextInput, TextPrompt
+from jina_vllm_integrations.types import (
+    ImageInput,
+    ImagePrompt,
+    Item,
+    Prompt,
+    Role,
+    Task,
+    TextImageQuery,
+    TextInput,
+    TextPrompt,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -97,6 +107,11 @@ class PromptBuilder:
                 return self._build_image(ImageInput(item))
             case _ if hasattr(item, "read"):
                 return self._build_image(ImageInput(item))
+            case TextImageQuery():
+                raise ItemTypeError(
+                    "an item is a text or an image, got a TextImageQuery, which is searched or ranked by. Pass its "
+                    "text, or its image."
+                )
         raise ItemTypeError(
             "an item is a text (str) or an image (path object, bytes, binary file, PIL image, or "
             f"ImageInput(...) around a path, URL or data URI given as str), got {type(item).__name__} {item!r:.60}."
