@@ -18,7 +18,7 @@ class Search:
     """How a query is answered.
 
     Attributes:
-        query: A text or an image.
+        query: A text, an image, or both.
         k: How many nodes to return at most.
         fetch_k: How many to find by dense vectors, and rank.
         filters: Which may be found, as the first stage has it; ``None`` for all.
