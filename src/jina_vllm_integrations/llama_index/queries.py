@@ -12,6 +12,7 @@ from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.schema import QueryBundle
 from PIL import Image
 
+from jina_vllm_integrations import images
 from jina_vllm_integrations.errors import InputError, ItemTypeError
 from jina_vllm_integrations.llama_index.images import image_item
 from jina_vllm_integrations.types import ImageInput, TextImageQuery
@@ -105,12 +106,12 @@ def _only(parts: Sequence[Any]) -> QueryBundle:
     if any(isinstance(part, ChatMessage) for part in parts):
         raise ItemTypeError(f"a query is one message, got {len(parts)}. Pass messages[-1].")
     texts = [part for part in parts if isinstance(part, str | TextBlock)]
-    images = [part for part in parts if isinstance(part, ImageBlock | ImageInput)]
-    if len(texts) == len(images) == 1 and len(parts) == 2:  # noqa: PLR2004 - nothing beside them
-        return QueryBundle(query_bundle(texts[0]).query_str, image_path=query_bundle(images[0]).image_path)
+    pictures = [part for part in parts if isinstance(part, ImageBlock | ImageInput)]
+    if len(texts) == len(pictures) == 1 and len(parts) == 2:  # noqa: PLR2004 - nothing beside them
+        return QueryBundle(query_bundle(texts[0]).query_str, image_path=query_bundle(pictures[0]).image_path)
     raise ItemTypeError(
         f"a query has one text, one image, or one of each, got {len(parts)} parts with {len(texts)} texts and "
-        f"{len(images)} images. Pass what is searched for."
+        f"{len(pictures)} images. Pass what is searched for."
     )
 
 
@@ -121,11 +122,13 @@ def _path(source: ImageSource) -> str:
             return os.fsdecode(source)
         case Image.Image():
             content = io.BytesIO()
-            source.save(content, format="PNG")
+            images.inspect(source).load().save(content, format="PNG")
             return _data_uri(content.getbuffer())
         case bytes() | bytearray() | memoryview():
             return _data_uri(source)
         case _ if hasattr(source, "read"):
+            if source.seekable():
+                source.seek(0)
             return _data_uri(source.read())
     raise ItemTypeError(
         f"an image is a path, URL or data URI, bytes, a binary file or a PIL image, got {type(source).__name__} "
