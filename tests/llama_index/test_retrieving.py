@@ -164,10 +164,10 @@ def test_of_what_a_retriever_finds_so_many_are_ranked(embedding, call):
         )
 
 
-@pytest.mark.parametrize("store", [simple, chroma], ids=lambda store: store.__name__)
+@pytest.mark.parametrize("store", [simple_store, chroma_store], ids=lambda store: store.__name__)
 def test_what_is_unlike_is_found(embedding, tmp_path, store, call):
     """By a retriever of LlamaIndex's with another way to search the index."""
-    index = store(embedding, tmp_path)
+    index = over(store(tmp_path), embedding)
     alike = ["the red circle is here", "here the red circle is", "is the red circle here"]
     other = "nothing of the kind"
     JinaVLLMMultiVectorRetriever(index=index, embedding=embedding).insert_nodes(nodes([*alike, other]))

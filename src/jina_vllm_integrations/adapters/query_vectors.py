@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from jina_vllm_integrations.errors import naming
+from jina_vllm_integrations.encoding.queries import aembed_query, embed_query
 from jina_vllm_integrations.reranking import LateInteractionReranker
 
 if TYPE_CHECKING:
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.queries import QueryTokens
     from jina_vllm_integrations.errors import InputError
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.token_store.keys import Known
-    from jina_vllm_integrations.types import FloatArray, Item, TokenVectors
+    from jina_vllm_integrations.types import FloatArray, Item, Query
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,15 +31,15 @@ class QueryVectors:
     """
 
     dense: FloatArray
-    tokens: TokenVectors
+    tokens: QueryTokens
     reranker: LateInteractionReranker
 
     @classmethod
-    def of(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+    def of(cls, query: Query, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
         """Compute a query.
 
         Args:
-            query: A text or an image.
+            query: A text, an image, or both as a `TextImageQuery`.
             encoder: Who computes.
             token_store: Has the token vectors of what is ranked; without one they are computed for each query.
 
@@ -47,15 +48,13 @@ class QueryVectors:
             CheckpointError: The checkpoint has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
         """
-        with naming(None):
-            (dense,), (tokens,) = encoder.embed_both([query], role="query")
+        dense, tokens = embed_query(encoder, query)
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
 
     @classmethod
-    async def aof(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+    async def aof(cls, query: Query, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
         """Do as `of`, without blocking the event loop. Cancelling stops the work."""
-        with naming(None):
-            (dense,), (tokens,) = await encoder.aembed_both([query], role="query")
+        dense, tokens = await aembed_query(encoder, query)
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
 
     def ranked(

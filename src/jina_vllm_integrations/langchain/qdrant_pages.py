@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Query
 
 # Where langchain-qdrant has them, whose stores can read such a collection.
 _CONTENT, _METADATA = "page_content", "metadata"
@@ -55,11 +55,11 @@ class QdrantPages:
         if search.fetch_k is None:
             raise OptionError("fetch_k must be a whole number with index=, got None. None goes with retriever=.")
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
+    def search(self, query: Query, search: Search) -> list[Scored]:
         """Return the best first."""
         return [_scored(hit) for hit in self._index.search(query, **_options(search))]
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         return [_scored(hit) for hit in await self._index.asearch(query, **_options(search))]
 

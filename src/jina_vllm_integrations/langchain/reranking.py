@@ -15,7 +15,7 @@ from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
-from jina_vllm_integrations.langchain.queries import query_item
+from jina_vllm_integrations.langchain.queries import LangChainQuery, query_item
 from jina_vllm_integrations.langchain.rankables import (
     Rankable,
     found_items,
@@ -136,13 +136,13 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return _with_scores(documents, ranked, self.score_key)
 
     def rerank(
-        self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
+        self, documents: Sequence[Rankable], query: LangChainQuery, *, top_n: int | EllipsisType | None = ...
     ) -> list[Relevance]:
         """Rank texts, documents and dicts, and return positions and scores.
 
         Args:
             documents: What is ranked. A ``str`` is always a text.
-            query: A text or an image.
+            query: What is searched for, as `JinaVLLMRetriever.invoke` takes it.
             top_n: How many to return at most; ``None`` for all, and left out the reranker's own.
 
         Returns:
@@ -157,7 +157,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return _relevances(self._ranked(listed(documents), query, self._most(top_n)))
 
     async def arerank(
-        self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
+        self, documents: Sequence[Rankable], query: LangChainQuery, *, top_n: int | EllipsisType | None = ...
     ) -> list[Relevance]:
         """Do as `rerank`, without blocking the event loop. Cancelling stops the work."""
         return _relevances(await self._aranked(listed(documents), query, self._most(top_n)))
@@ -166,10 +166,10 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         """Return a view for what takes a ``BaseCrossEncoder``, texts only. It shares the engine and the store."""
         return JinaVLLMCrossEncoder(self._late_interaction)
 
-    def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
+    def _ranked(self, documents: Sequence[Rankable], query: LangChainQuery, top_n: int | None) -> list[Placed]:
         return self._rank(query_item(query), self._candidates(documents), top_n, _STRICT, [])
 
-    async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
+    async def _aranked(self, documents: Sequence[Rankable], query: LangChainQuery, top_n: int | None) -> list[Placed]:
         candidates = await asyncio.to_thread(self._candidates, documents)
         return await self._arank(query_item(query), candidates, top_n, _STRICT, [])
 

@@ -38,8 +38,8 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
     destination. A document whose metadata names an image is embedded by that image, in whichever store: the vector is
     computed before the store asks for it.
 
-    A query is a text or an image. Results are copies, with their ids and a ``relevance_score`` in the metadata: MaxSim
-    over the number of the query's tokens, at most 1 and comparable across queries.
+    A query is a text, an image, or both together. Results are copies, with their ids and a ``relevance_score`` in the
+    metadata: MaxSim over the number of the query's tokens, at most 1 and comparable across queries.
 
     Making one starts nothing. May be used by many threads and coroutines at once, whose queries share the engine's
     batches. What it is given stays the caller's to close.
@@ -140,9 +140,9 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         """Find documents.
 
         Args:
-            input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it; or a
-                message, its content or a prompt, of one text or one image. A chain's dict is refused: put
-                ``itemgetter("question")`` before the retriever.
+            input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it; both
+                as a `TextImageQuery`; or a message, its content or a prompt, of one text, one image, or one of each.
+                A chain's dict is refused: put ``itemgetter("question")`` before the retriever.
             config: LangChain's.
             **kwargs: ``k``, ``fetch_k``, ``search_type``, ``filter`` and ``score_threshold`` for this call, and what
                 else the vector store's search reads, such as ``lambda_mult`` of ``search_type="mmr"``.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Query
 
 SearchType: TypeAlias = Literal["similarity", "mmr"]
 """By similarity alone, or by maximal marginal relevance, which prefers documents unlike those before them."""
@@ -64,10 +64,10 @@ class PageIndex(Protocol):
             OptionError: It cannot.
         """
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
+    def search(self, query: Query, search: Search) -> list[Scored]:
         """Return the best first."""
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:

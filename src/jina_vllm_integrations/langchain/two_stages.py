@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.langchain.first_stages import FirstStage
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Query
 
 
 class TwoStages:
@@ -70,7 +70,7 @@ class TwoStages:
         """Check that the first stage can do what is chosen."""
         self._first.check(search)
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
+    def search(self, query: Query, search: Search) -> list[Scored]:
         """Return the best first."""
         self._first.check_query(query, search, asynchronous=False)
         vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
@@ -79,7 +79,7 @@ class TwoStages:
             candidates = found_items(found, self._images)
             return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._first.check_query(query, search, asynchronous=True)
         encoder = await asyncio.to_thread(self._embeddings.encoder)

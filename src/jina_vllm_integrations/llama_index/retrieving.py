@@ -16,6 +16,7 @@ from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
 from jina_vllm_integrations.llama_index.node_images import as_image_node
 from jina_vllm_integrations.llama_index.qdrant_nodes import QdrantNodes
+from jina_vllm_integrations.llama_index.queries import TakesMessages
 from jina_vllm_integrations.llama_index.searches import Search
 from jina_vllm_integrations.llama_index.sources import with_source
 from jina_vllm_integrations.llama_index.two_stages import TwoStages
@@ -34,15 +35,17 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.token_store import TokenStore
 
 
-class JinaVLLMMultiVectorRetriever(BaseRetriever):
+class JinaVLLMMultiVectorRetriever(TakesMessages, BaseRetriever):
     """Finds texts and page images by dense vectors, and ranks what it found by late interaction.
 
     The first stage is an index of LlamaIndex's over any vector store, or any retriever; the token vectors of the second
     are kept in a `TokenStore`. Or both stages are in Qdrant, which needs no image to rank. Texts and images share one
     space, and so one index: a `VectorStoreIndex`, not LlamaIndex's multimodal one.
 
-    A query is a text, or an image as ``QueryBundle(query_str="", image_path=...)``, which is the caller's own. Results
-    are copies of nodes with MaxSim over the number of the query's tokens, at most 1 and comparable across queries.
+    A query is a text, or an image as ``QueryBundle(query_str="", image_path=...)``, which is the caller's own; with a
+    ``query_str`` beside its image it is both, as a `TextImageQuery`. `retrieve` takes whatever `query_bundle` does,
+    such as a ``ChatMessage``. Results are copies of nodes with MaxSim over the number of the query's tokens, at most 1
+    and comparable across queries.
 
     Making one starts nothing. May be used by many threads and coroutines at once, whose queries share the engine's
     batches. What it is given stays the caller's to close, and copies share it.

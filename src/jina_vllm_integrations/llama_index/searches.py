@@ -18,7 +18,7 @@ class Search:
     """How a query is answered.
 
     Attributes:
-        query: A text or an image.
+        query: A text, an image, or both.
         k: How many nodes to return at most.
         fetch_k: How many to find in the first stage, and rank; ``None`` for what it finds.
         filters: Which may be found, as the first stage has it; ``None`` for all.

@@ -18,12 +18,12 @@ from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
 from jina_vllm_integrations.llama_index.deleting import adelete_nodes, delete_nodes
 from jina_vllm_integrations.llama_index.filtering import check_reads_filters
+from jina_vllm_integrations.llama_index.queries import query_item
 from jina_vllm_integrations.llama_index.rankables import (
     coming_items,
     found_items,
     names_of,
     noting_ids,
-    query_item,
     with_note,
     with_score,
     without_note,

@@ -26,6 +26,7 @@ from jina_vllm_integrations.types import (
     Prompt,
     Role,
     Task,
+    TextImageQuery,
     TextInput,
     TextPrompt,
 )
@@ -110,6 +111,11 @@ class PromptBuilder:
                 return self._build_image(ImageInput(item))
             case _ if hasattr(item, "read"):
                 return self._build_image(ImageInput(item))
+            case TextImageQuery():
+                raise ItemTypeError(
+                    "an item is a text or an image, got a TextImageQuery, which is searched or ranked by. Pass its "
+                    "text, or its image."
+                )
         raise ItemTypeError(
             "an item is a text (str) or an image (path object, bytes, binary file, PIL image, or "
             f"ImageInput(...) around a path, URL or data URI given as str), got {type(item).__name__} {item!r:.60}."
