@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from jina_vllm_integrations.adapters.cached_encoder import cached
 from jina_vllm_integrations.errors import naming
 from jina_vllm_integrations.reranking import LateInteractionReranker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jina_vllm_integrations.adapters.dense_cache import DenseCache
     from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.errors import InputError
@@ -34,13 +36,17 @@ class QueryVectors:
     reranker: LateInteractionReranker
 
     @classmethod
-    def of(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+    def of(
+        cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None, cache: DenseCache | None = None
+    ) -> Self:
         """Compute a query.
 
         Args:
             query: A text or an image.
             encoder: Who computes.
             token_store: Has the token vectors of what is ranked; without one they are computed for each query.
+            cache: Has dense vectors, and gets the query's, as from an adapter's own query: a store that is searched by
+                a text asks the adapter for the same one. The token vectors are computed for each query.
 
         Raises:
             InputError: The query cannot be embedded. It has no ``index``: the caller passed one query.
@@ -48,14 +54,16 @@ class QueryVectors:
             EngineError: The engine did not start, was closed or died.
         """
         with naming(None):
-            (dense,), (tokens,) = encoder.embed_both([query], role="query")
+            (dense,), (tokens,) = cached(encoder, cache).embed_both([query], role="query")
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
 
     @classmethod
-    async def aof(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+    async def aof(
+        cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None, cache: DenseCache | None = None
+    ) -> Self:
         """Do as `of`, without blocking the event loop. Cancelling stops the work."""
         with naming(None):
-            (dense,), (tokens,) = await encoder.aembed_both([query], role="query")
+            (dense,), (tokens,) = await cached(encoder, cache).aembed_both([query], role="query")
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
 
     def ranked(

@@ -73,7 +73,7 @@ class TwoStages:
         """Return the best first."""
         self._check_query(query)
         check_options(self._store, self._search, search)
-        vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
+        vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store, self._embeddings.dense_cache())
         found = _as_written(self._find(query, vectors.dense, search))
         with _about(found):
             candidates = found_items(found, self._images)
@@ -84,7 +84,7 @@ class TwoStages:
         self._check_query(query)
         check_options(self._store, self._search if self._in_thread else self._asearch, search)
         encoder = await asyncio.to_thread(self._embeddings.encoder)
-        vectors = await QueryVectors.aof(query, encoder, self._token_store)
+        vectors = await QueryVectors.aof(query, encoder, self._token_store, self._embeddings.dense_cache())
         found = _as_written(await self._afind(query, vectors.dense, search))
         with _about(found):
             candidates = await asyncio.to_thread(found_items, found, self._images)
@@ -179,7 +179,13 @@ class TwoStages:
             raise StoreError(f"{self._name} must delete what it is told to, and says that it did not.")
 
     def _vectors(self, encoder: JinaEncoder, documents: Sequence[Document], on_error: OnError) -> DocumentVectors:
-        return DocumentVectors(encoder, self._token_store, on_error=on_error, names=ids_of(documents))
+        return DocumentVectors(
+            encoder,
+            self._token_store,
+            on_error=on_error,
+            names=ids_of(documents),
+            cache=self._embeddings.dense_cache(),
+        )
 
     def _noted(
         self, documents: Sequence[Document], positions: Sequence[int], vectors: DocumentVectors
