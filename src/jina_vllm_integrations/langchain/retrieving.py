@@ -4,7 +4,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManager,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import RunnableConfig
@@ -132,7 +137,8 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it; or a
                 message, its content or a prompt, of one text or one image. A chain's dict is refused: put
                 ``itemgetter("question")`` before the retriever.
-            config: LangChain's.
+            config: LangChain's. Its callbacks are told of each stage, as a child run: ``"embed query"``, ``"find"`` and
+                ``"rank"``, or ``"find and rank"`` in Qdrant.
             **kwargs: ``k``, ``fetch_k``, ``filter`` and ``score_threshold`` for this call, and what else the vector
                 store's search reads.
 
@@ -162,21 +168,25 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         self,
         query: LangChainQuery,
         *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 - the signature is LangChain's
+        run_manager: CallbackManagerForRetrieverRun,
         **kwargs: Any,
     ) -> list[Document]:
         search, threshold = self._asked(**kwargs)
-        return self._relevant(self._pages.search(query_item(query), search), threshold)
+        callbacks = CallbackManager.configure(run_manager.get_child())  # with those that LangChain lets nobody inherit
+        found = self._pages.search(query_item(query), search, callbacks)
+        return self._relevant(found, threshold)
 
     async def _aget_relevant_documents(
         self,
         query: LangChainQuery,
         *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
+        run_manager: AsyncCallbackManagerForRetrieverRun,
         **kwargs: Any,
     ) -> list[Document]:
         search, threshold = self._asked(**kwargs)
-        return self._relevant(await self._pages.asearch(query_item(query), search), threshold)
+        callbacks = AsyncCallbackManager.configure(run_manager.get_child())
+        found = await self._pages.asearch(query_item(query), search, callbacks)
+        return self._relevant(found, threshold)
 
     def _relevant(self, found: Sequence[Scored], threshold: float | None) -> list[Document]:
         return [with_score(each.document, each.score, self.score_key) for each in relevant(found, threshold)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
@@ -49,10 +50,10 @@ class Scored:
 class PageIndex(Protocol):
     """Keeps documents, texts and page images, and finds them in two stages. Each has an id."""
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
-        """Return the best first."""
+    def search(self, query: Item, search: Search, callbacks: CallbackManager) -> list[Scored]:
+        """Return the best first, and tell of the stages."""
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Item, search: Search, callbacks: AsyncCallbackManager) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:

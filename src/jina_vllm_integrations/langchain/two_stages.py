@@ -10,6 +10,7 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
 from jina_vllm_integrations.adapters.fewer import fewer
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, StoreError, naming, noting
@@ -18,6 +19,7 @@ from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of, with_note, without_note
 from jina_vllm_integrations.langchain.searches import Scored
+from jina_vllm_integrations.langchain.stage_runs import astage, ids, ranked_ids, stage
 from jina_vllm_integrations.langchain.store_options import check_options
 from jina_vllm_integrations.langchain.writing import Portion, Writes, gets_by_ids
 from jina_vllm_integrations.types import TextInput
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.adapters.found import FoundErrors, Placed
@@ -69,27 +72,40 @@ class TwoStages:
         self._images = images
         self._errors = errors
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
-        """Return the best first."""
+    def search(self, query: Item, search: Search, callbacks: CallbackManager) -> list[Scored]:
+        """Return the best first, and tell of the stages."""
         self._check_query(query)
         check_options(self._store, self._search, search)
-        vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store, self._embeddings.dense_cache())
-        found = _as_written(self._find(query, vectors.dense, search))
-        with _about(found):
+        with stage(callbacks, "embed query", lambda: {"query": label(query)}) as told:
+            cache = self._embeddings.dense_cache()
+            vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store, cache)
+            told.outputs = _embedded(vectors)
+        with stage(callbacks, "find", lambda: {"query": label(query), "fetch_k": search.fetch_k}) as told:
+            found = _as_written(self._find(query, vectors.dense, search))
+            told.outputs = {"ids": ids(found)}
+        with stage(callbacks, "rank", lambda: {"query": label(query), "ids": ids(found)}) as told, _about(found):
             candidates = found_items(found, self._images)
-            return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
+            ranked = vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            told.outputs = ranked_ids(found, ranked)
+        return _scored(found, ranked)
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Item, search: Search, callbacks: AsyncCallbackManager) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._check_query(query)
         check_options(self._store, self._search if self._in_thread else self._asearch, search)
-        encoder = await asyncio.to_thread(self._embeddings.encoder)
-        vectors = await QueryVectors.aof(query, encoder, self._token_store, self._embeddings.dense_cache())
-        found = _as_written(await self._afind(query, vectors.dense, search))
-        with _about(found):
-            candidates = await asyncio.to_thread(found_items, found, self._images)
-            ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
-            return _scored(found, ranked)
+        async with astage(callbacks, "embed query", lambda: {"query": label(query)}) as told:
+            encoder = await asyncio.to_thread(self._embeddings.encoder)
+            vectors = await QueryVectors.aof(query, encoder, self._token_store, self._embeddings.dense_cache())
+            told.outputs = _embedded(vectors)
+        async with astage(callbacks, "find", lambda: {"query": label(query), "fetch_k": search.fetch_k}) as told:
+            found = _as_written(await self._afind(query, vectors.dense, search))
+            told.outputs = {"ids": ids(found)}
+        async with astage(callbacks, "rank", lambda: {"query": label(query), "ids": ids(found)}) as told:
+            with _about(found):
+                candidates = await asyncio.to_thread(found_items, found, self._images)
+                ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            told.outputs = ranked_ids(found, ranked)
+        return _scored(found, ranked)
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Compute and keep documents, and return the ids that the store gave them, and those that were skipped."""
@@ -270,6 +286,10 @@ def _options(search: Search) -> dict[str, Any]:
 def _text(query: Item) -> str:
     assert isinstance(query, str | TextInput)  # checked before
     return query.text if isinstance(query, TextInput) else query
+
+
+def _embedded(vectors: QueryVectors) -> dict[str, Any]:
+    return {"dimensions": len(vectors.dense), "tokens": len(vectors.tokens.token_ids)}
 
 
 def _scored(found: Sequence[Document], ranked: Sequence[Placed]) -> list[Scored]:
