@@ -184,11 +184,14 @@ class JinaEncoder(SharedByCopies):
         """Do as `compute`, without blocking the event loop. Cancelling stops the work."""
         return [embedding async for embedding in akept(self._aanswers(requests), Skipping("raise"))]
 
-    def answers(self, requests: Iterable[Request | Exception]) -> Generator[Result]:
-        """Do as `compute`, but yield the `InputError` of a request in its place, and go on with the next."""
+    def answers(self, requests: Iterable[Request | Embedding | Exception]) -> Generator[Result]:
+        """Do as `compute`, but yield the `InputError` of a request in its place, and go on with the next.
+
+        An `Embedding` that is known, in the place of a request, is yielded in its turn.
+        """
         return answers(self.engine, requests)
 
-    async def aanswers(self, requests: Sequence[Request | InputError]) -> list[Result]:
+    async def aanswers(self, requests: Sequence[Request | Embedding | InputError]) -> list[Result]:
         """Do as `answers`, without blocking the event loop. Cancelling stops the work."""
         return [result async for result in self._aanswers(requests)]
 
@@ -343,8 +346,8 @@ class JinaEncoder(SharedByCopies):
         lots = (await self._loaded()).checked_lots(items, role, output)
         return [embedding async for embedding in akept(answers_async(self.engine, lots), Skipping("raise"))]
 
-    async def _aanswers(self, requests: Sequence[Request | InputError]) -> AsyncGenerator[Result]:
-        async def lots() -> AsyncIterator[Sequence[Request | InputError]]:
+    async def _aanswers(self, requests: Sequence[Request | Embedding | InputError]) -> AsyncGenerator[Result]:
+        async def lots() -> AsyncIterator[Sequence[Request | Embedding | InputError]]:
             for lot in in_lots(requests):
                 yield lot
 

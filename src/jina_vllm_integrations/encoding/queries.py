@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -13,11 +13,21 @@ from jina_vllm_integrations.types import ImageInput, TextImageQuery, TextInput, 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jina_vllm_integrations.encoding.encoder import JinaEncoder
-    from jina_vllm_integrations.types import FloatArray, Item, Query
+    from jina_vllm_integrations.types import FloatArray, Item, Query, Role
 
 QueryTokens: TypeAlias = "TokenVectors | FloatArray"
 """What a query is ranked by: an item's token vectors, or the weighted rows of two items."""
+
+
+class EmbedsBoth(Protocol):
+    """Who computes queries, such as a `JinaEncoder`."""
+
+    def embed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
+        """Return a dense vector and the token vectors of each item."""
+
+    async def aembed_both(self, items: Sequence[Item], *, role: Role) -> tuple[FloatArray, list[TokenVectors]]:
+        """Do as `embed_both`, without blocking the event loop."""
+
 
 # In the order of `items_of_query`.
 _HALVES = {0: "text", 1: "image"}
@@ -31,7 +41,7 @@ def items_of_query(query: Query) -> list[Item]:
     return [TextInput(query.text), image]
 
 
-def embed_query(encoder: JinaEncoder, query: Query) -> tuple[FloatArray, QueryTokens]:
+def embed_query(encoder: EmbedsBoth, query: Query) -> tuple[FloatArray, QueryTokens]:
     """Return what a query is found and ranked by, from one call of the engine.
 
     Returns:
@@ -47,7 +57,7 @@ def embed_query(encoder: JinaEncoder, query: Query) -> tuple[FloatArray, QueryTo
     return _dense_of_query(dense), tokens_of_query(tokens)
 
 
-async def aembed_query(encoder: JinaEncoder, query: Query) -> tuple[FloatArray, QueryTokens]:
+async def aembed_query(encoder: EmbedsBoth, query: Query) -> tuple[FloatArray, QueryTokens]:
     """Do as `embed_query`, without blocking the event loop. Cancelling stops the work."""
     with naming(None), naming_half(query):
         dense, tokens = await encoder.aembed_both(items_of_query(query), role="query")

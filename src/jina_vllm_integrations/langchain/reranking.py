@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from types import EllipsisType
 from typing import TypedDict
 
-from langchain_core.callbacks import Callbacks
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field
 
 from jina_vllm_integrations.adapters.found import FoundErrors, Placed
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
@@ -25,6 +26,7 @@ from jina_vllm_integrations.langchain.rankables import (
     names_of,
     with_score,
 )
+from jina_vllm_integrations.langchain.stage_runs import astage, callbacks_of, ids, ranked_ids, stage
 from jina_vllm_integrations.types import Item
 
 
@@ -97,14 +99,14 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         self,
         documents: Sequence[Document],
         query: str,
-        callbacks: Callbacks | None = None,  # noqa: ARG002 - the signature is LangChain's
+        callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """Rank documents.
 
         Args:
             documents: Texts and page images. They stay as they are.
             query: What is searched for, as `JinaVLLMRetriever.invoke` takes it.
-            callbacks: Not called.
+            callbacks: Told of a run ``"JinaVLLMRerank"``; ``None`` for those of the runnable that calls.
 
         Returns:
             Copies, the best first, of equals the earlier: with their ids and metadata, and a score in it.
@@ -118,21 +120,29 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         """
         documents = listed_documents(documents)
         errors, names = self._found_errors(), names_of(documents)
-        candidates = found_items(documents, self.page_images())
-        ranked = self._rank(query_item(query), candidates, self.top_n, errors, names)
+        item = query_item(query)
+        manager = CallbackManager.configure(callbacks_of(callbacks))
+        with stage(manager, _RUN, lambda: {"query": label(item), "ids": ids(documents)}) as told:
+            candidates = found_items(documents, self.page_images())
+            ranked = self._rank(item, candidates, self.top_n, errors, names)
+            told.outputs = ranked_ids(documents, ranked)
         return _with_scores(documents, ranked, self.score_key)
 
     async def acompress_documents(
         self,
         documents: Sequence[Document],
         query: str,
-        callbacks: Callbacks | None = None,  # noqa: ARG002 - the signature is LangChain's
+        callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """Do as `compress_documents`, without blocking the event loop. Cancelling stops the work."""
         documents = listed_documents(documents)
         errors, names = self._found_errors(), names_of(documents)
-        candidates = await asyncio.to_thread(found_items, documents, self.page_images())
-        ranked = await self._arank(query_item(query), candidates, self.top_n, errors, names)
+        item = query_item(query)
+        manager = AsyncCallbackManager.configure(callbacks_of(callbacks))
+        async with astage(manager, _RUN, lambda: {"query": label(item), "ids": ids(documents)}) as told:
+            candidates = await asyncio.to_thread(found_items, documents, self.page_images())
+            ranked = await self._arank(item, candidates, self.top_n, errors, names)
+            told.outputs = ranked_ids(documents, ranked)
         return _with_scores(documents, ranked, self.score_key)
 
     def rerank(
@@ -185,6 +195,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return items(documents, self.page_images())
 
 
+_RUN = "JinaVLLMRerank"
 _STRICT = FoundErrors("raise")
 
 

@@ -11,7 +11,7 @@ from jina_vllm_integrations.langchain.runnables import documents_in, finding, na
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import Runnable
     from langchain_core.vectorstores import VectorStore
 
     from jina_vllm_integrations.langchain.searches import Search
@@ -60,12 +60,12 @@ class RetrieverStage:
     def find(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
         """Return what the retriever finds, each document once, at most ``fetch_k``."""
         first = self._asked_for(search, asynchronous=False)
-        return _ranked_of(first.invoke(_asked(query), _config(search)), search)
+        return _ranked_of(first.invoke(_asked(query)), search)
 
     async def afind(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
         """Do as `find`, by the retriever's asynchronous way."""
         first = self._asked_for(search, asynchronous=True)
-        return _ranked_of(await first.ainvoke(_asked(query), _config(search)), search)
+        return _ranked_of(await first.ainvoke(_asked(query)), search)
 
     def _asked_for(self, search: Search, *, asynchronous: bool) -> Runnable[Any, Any]:
         if search.fetch_k is None:
@@ -82,7 +82,3 @@ def _asked(query: Query) -> Query:
     """Return what a retriever knows as a query: a text as ``str``, an image as it is."""
     text = text_of(query)
     return query if text is None else text
-
-
-def _config(search: Search) -> RunnableConfig:
-    return {"callbacks": search.callbacks}

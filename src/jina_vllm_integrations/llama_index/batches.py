@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jina_vllm_integrations.adapters.batches import check_several, items_of, python_floats
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.errors import renaming
-from jina_vllm_integrations.llama_index.images import image_item, label, node_item
+from jina_vllm_integrations.llama_index.images import image_item, node_item
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:

@@ -72,7 +72,8 @@ class JinaVLLMMultiVectorRetriever(TakesMessages, BaseRetriever):
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
         allowed_image_roots: The folders whose files nodes may name.
         allow_image_urls: Fetch http and https URLs that nodes name, from public addresses only.
-        callback_manager: LlamaIndex's.
+        callback_manager: LlamaIndex's. It is told of the search and its second stage; the ``embedding``'s own of what
+            is embedded, by its batches, with its rate limiter asked and its cache read and filled.
 
     Raises:
         OptionError: Not one of ``index``, ``retriever`` and ``qdrant``; no ``embedding`` with the first two, or
@@ -181,8 +182,13 @@ class JinaVLLMMultiVectorRetriever(TakesMessages, BaseRetriever):
 
     def _search(self, query: QueryBundle) -> Search:
         k = self.similarity_top_k
-        fetch_k = None if self.fetch_k is None else max(k, self.fetch_k)
-        return Search(query=query, k=k, fetch_k=fetch_k, filters=self.filters)
+        return Search(
+            query=query,
+            k=k,
+            fetch_k=None if self.fetch_k is None else max(k, self.fetch_k),
+            filters=self.filters,
+            callback_manager=self.callback_manager,
+        )
 
 
 def _node_index(
