@@ -172,6 +172,7 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
     ],
     "heart": _heart(),
 }  # fmt: skip
+SHAPES = tuple(_OUTLINES)
 
 
 def _english(groups: list[Group], random: Random) -> str:

@@ -44,7 +44,16 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.preparation import prepare
     from jina_vllm_integrations.reranking import LateInteractionReranker
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Alignment, Embedding, Hit, ImageInput, Ranked, TextInput, TokenVectors
+    from jina_vllm_integrations.types import (
+        Alignment,
+        Embedding,
+        Hit,
+        ImageInput,
+        Ranked,
+        TextImageQuery,
+        TextInput,
+        TokenVectors,
+    )
 
 # Where each public name lives. It is imported when it is first asked for: importing this package costs nothing.
 _HOMES = {
@@ -86,7 +95,7 @@ _HOMES = {
     "reranking": ("LateInteractionReranker",),
     "token_store": ("TokenStore",),
     "foundation.skipping": ("Skipped",),
-    "types": ("Alignment", "Embedding", "Hit", "ImageInput", "Ranked", "TextInput", "TokenVectors"),
+    "types": ("Alignment", "Embedding", "Hit", "ImageInput", "Ranked", "TextImageQuery", "TextInput", "TokenVectors"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -129,6 +138,7 @@ __all__ = [
     "StoreFormatError",
     "StoreFullError",
     "StoreInUseError",
+    "TextImageQuery",
     "TextInput",
     "TextTooLongError",
     "TokenStore",

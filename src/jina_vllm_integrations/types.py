@@ -22,6 +22,9 @@ Role = Literal["query", "document"]
 Task = Literal["retrieval", "text-matching", "code"]
 """What the vectors are for. Decides the adapter, and for text-matching the prefix."""
 
+EmptyText = Literal["raise", "prompt"]
+"""What to do about a text without content: raise, or embed its prompt alone."""
+
 Output = Literal["dense", "tokens", "both"]
 """One vector an item, one vector a token, or the two from one forward pass."""
 
@@ -57,6 +60,32 @@ Item: TypeAlias = (
     "| PageSource"
 )
 """Anything that can be embedded."""
+
+
+@dataclass(frozen=True)
+class TextImageQuery:
+    """A text and an image that are searched for together: this picture, and what the words add to it.
+
+    Such a query is this package's, not the model's authors', whose model reads a text or an image. Each half is
+    computed as a query of its own, in one batch, and counts as much as the other:
+
+    - By dense vectors it is the sum of both halves', L2-normalised: a document's rank is that of the mean of its
+      similarities to both.
+    - By late interaction a score is the mean of both halves' MaxSim, each of which is the ``"mean"`` over its own
+      tokens. An image has several times the tokens of a text, and would drown it if all counted alike. What is asked
+      for as a ``"sum"`` is this mean times the number of tokens of both.
+
+    Attributes:
+        text: What is searched for, in words.
+        image: What is searched for, as an image; here a ``str`` is a path, URL or data URI.
+    """
+
+    text: str
+    image: ImageSource | ImageInput
+
+
+Query: TypeAlias = "Item | TextImageQuery"
+"""Anything that can be searched for."""
 
 
 @dataclass(frozen=True, kw_only=True)

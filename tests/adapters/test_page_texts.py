@@ -8,6 +8,7 @@ import pytest
 from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import VectorStoreIndex
 
+from jina_vllm_integrations import ItemTypeError
 from jina_vllm_integrations.adapters import page_source
 from jina_vllm_integrations.adapters.page_texts import PageTexts
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRetriever, PageImageLoader, embeddings
@@ -71,4 +72,21 @@ def test_the_retriever_embeds_the_images(loader, engine, caplog, tmp_path):
     roots = (tmp_path / "documents", loader.image_folder)
     JinaVLLMRetriever(vectorstore=InMemoryVectorStore(given), allowed_image_roots=roots).add_documents(loader.load())
     given.embed_documents(["another text"])
+    assert warnings_in(caplog) == []
+
+
+def test_what_can_be_read_once_is_embedded_whole(loader, engine):
+    """Trap: whoever looks for a page's text in a generator has taken texts from it."""
+    loader.load()
+    given = JinaVLLMEmbeddings(engine=engine)
+    assert len(given.embed_documents(text for text in ("a", "b", "c"))) == 3
+    with pytest.raises(ItemTypeError):
+        given.embed_documents(3)
+
+
+def test_images_are_embedded_where_the_embedding_is_a_transformation(loader, engine, caplog, tmp_path):
+    """Of the index's own, and nothing is said."""
+    given = JinaVLLMEmbedding(engine=engine)
+    pages = PageImageReader(image_folder=tmp_path / "images").load_data(tmp_path / "documents")
+    VectorStoreIndex.from_documents(pages, transformations=[given], embed_model=given)
     assert warnings_in(caplog) == []

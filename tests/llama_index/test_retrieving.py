@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import copy
 
-import chromadb
 import numpy as np
 import pytest
 from langchain_core.vectorstores import InMemoryVectorStore
-from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
+from llama_index.core import MockEmbedding, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.llms import LLMMetadata
 from llama_index.core.llms.mock import MockLLMWithChatMemoryOfLastCall
@@ -18,10 +16,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import ImageDocument, ImageNode, MediaResource, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
-from llama_index.vector_stores.chroma import ChromaVectorStore
-from llama_index.vector_stores.lancedb import LanceDBVectorStore
-from llama_index.vector_stores.qdrant import QdrantVectorStore
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from jina_vllm_integrations import (
     ImageError,
@@ -41,6 +36,7 @@ from jina_vllm_integrations.llama_index import (
     create_page_search_tool,
 )
 from jina_vllm_integrations.qdrant import QdrantIndex
+from llama_index_stores import STORES, chroma_store, over, qdrant_store, simple_store
 from pictures import scans_of
 
 TEXTS = ["ein blaues Quadrat", "the red circle is here", "nothing of the kind", "noch ein Satz"]
@@ -54,34 +50,6 @@ def embedding(engine):
     return JinaVLLMEmbedding(engine=engine)
 
 
-def simple(embedding, tmp_path):
-    """Return an index over LlamaIndex's own store."""
-    return VectorStoreIndex([], embed_model=embedding)
-
-
-def chroma(embedding, tmp_path):
-    """Return an index over an embedded Chroma."""
-    collection = chromadb.EphemeralClient().get_or_create_collection(f"pages-{tmp_path.name}"[:60])
-    return over(ChromaVectorStore(chroma_collection=collection), embedding)
-
-
-def lancedb(embedding, tmp_path):
-    """Return an index over an embedded LanceDB."""
-    return over(LanceDBVectorStore(uri=str(tmp_path / "lance")), embedding)
-
-
-def qdrant(embedding, tmp_path):
-    """Return an index over an embedded Qdrant by LlamaIndex's own integration."""
-    client = QdrantClient(":memory:")
-    return over(QdrantVectorStore("pages", client=client), embedding)
-
-
-def over(vector_store, embedding):
-    """Return an index over a store."""
-    context = StorageContext.from_defaults(vector_store=vector_store)
-    return VectorStoreIndex([], storage_context=context, embed_model=embedding)
-
-
 @pytest.fixture
 def scans(tmp_path):
     """Return a folder with a page of each colour."""
@@ -92,23 +60,15 @@ def scans(tmp_path):
 def make(embedding, engine, token_store, scans, tmp_path):
     """Return a maker of retrievers over a kind of store, or over a `QdrantIndex`."""
 
-    def make(store=simple, **options):
+    def make(store=simple_store, **options):
         if store is QdrantIndex:
             options["qdrant"] = QdrantIndex(JinaEncoder(engine, task="retrieval"), "pages", path=":memory:")
         else:
-            stages = {"index": store(embedding, tmp_path), "embedding": embedding, "token_store": token_store}
+            stages = {"index": over(store(tmp_path), embedding), "embedding": embedding, "token_store": token_store}
             options = {**stages, **options}
         return JinaVLLMMultiVectorRetriever(**{"allowed_image_roots": (scans,), **options})
 
     return make
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(request):
-    """Return what calls a method, or its asynchronous twin in an event loop of its own."""
-    if request.param == "sync":
-        return lambda owner, method, *given, **options: getattr(owner, method)(*given, **options)
-    return lambda owner, method, *given, **options: asyncio.run(getattr(owner, f"a{method}")(*given, **options))
 
 
 def nodes(texts=TEXTS):
@@ -138,10 +98,10 @@ def texts(found):
     r"ignore:table_names\(\) is deprecated:DeprecationWarning",  # of LanceDB, which LlamaIndex calls
     "ignore:Payload indexes have no effect in the local Qdrant:UserWarning",  # which LlamaIndex makes
 )
-@pytest.mark.parametrize("store", [simple, chroma, lancedb, qdrant, QdrantIndex], ids=lambda store: store.__name__)
+@pytest.mark.parametrize("store", [*STORES, QdrantIndex], ids=lambda store: store.__name__)
 def test_texts_and_pages_are_found_together(request, make, scans, store, call):
     """Whatever the store: a text finds texts, an image finds its like, and what is deleted is gone."""
-    if store is qdrant and request.node.callspec.params["call"] == "async":
+    if store is qdrant_store and request.node.callspec.params["call"] == "async":
         pytest.skip("LlamaIndex's store wants a second client for that, and two cannot share an embedded Qdrant")
     retriever = make(store, similarity_top_k=3)
     pages = [document for path in sorted(scans.iterdir()) for document in PageImageReader().load_data(path)]
@@ -159,9 +119,8 @@ def test_texts_and_pages_are_found_together(request, make, scans, store, call):
         assert found.node.metadata["image_uri"] == str(scans / f"{colour}.png")
         assert found.score == pytest.approx(1, abs=1e-3)
 
-    if store is not lancedb:  # LlamaIndex's integration cannot delete nodes: it does not quote their ids
-        call(retriever, "delete_nodes", [nodes()[1].node_id])
-        assert TEXTS[1] not in texts(call(retriever, "retrieve", QUERY))
+    call(retriever, "delete_nodes", [nodes()[1].node_id])
+    assert TEXTS[1] not in texts(call(retriever, "retrieve", QUERY))
 
 
 def test_everything_is_computed_once(make, engine, scans, call):
@@ -205,10 +164,10 @@ def test_of_what_a_retriever_finds_so_many_are_ranked(embedding, call):
         )
 
 
-@pytest.mark.parametrize("store", [simple, chroma], ids=lambda store: store.__name__)
+@pytest.mark.parametrize("store", [simple_store, chroma_store], ids=lambda store: store.__name__)
 def test_what_is_unlike_is_found(embedding, tmp_path, store, call):
     """By a retriever of LlamaIndex's with another way to search the index."""
-    index = store(embedding, tmp_path)
+    index = over(store(tmp_path), embedding)
     alike = ["the red circle is here", "here the red circle is", "is the red circle here"]
     other = "nothing of the kind"
     JinaVLLMMultiVectorRetriever(index=index, embedding=embedding).insert_nodes(nodes([*alike, other]))
@@ -245,7 +204,7 @@ def test_qdrant_filters_by_metadata(make, call):
     assert texts(call(retriever, "retrieve", QUERY)) == [TEXTS[2]]
 
 
-@pytest.mark.parametrize("store", [simple, QdrantIndex], ids=lambda store: store.__name__)
+@pytest.mark.parametrize("store", [simple_store, QdrantIndex], ids=lambda store: store.__name__)
 def test_images_survive_in_every_shape(make, scans, store, call):
     """Bytes in a document, bytes in a node, a path: each comes back as an image node with its image."""
     content = (scans / "red.png").read_bytes()
@@ -432,7 +391,7 @@ def test_scores_are_json(make):
     assert float(found.model_dump(mode="json")["score"]) == found.score
 
 
-@pytest.mark.parametrize("store", [simple, chroma, QdrantIndex], ids=lambda store: store.__name__)
+@pytest.mark.parametrize("store", [simple_store, chroma_store, QdrantIndex], ids=lambda store: store.__name__)
 def test_bad_nodes_are_skipped_by_their_ids(make, store, scans, call, caplog):
     """Whatever is wrong with them; the others are found, and what comes back says who is missing and why."""
     nodes = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from llama_index.core import StorageContext, VectorStoreIndex
 from llama_index.core.indices.vector_store.retrievers import VectorIndexRetriever
@@ -17,7 +15,7 @@ from llama_index.core.vector_stores import (
 )
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
-from jina_vllm_integrations import OptionError
+from jina_vllm_integrations import OptionError, StoreError
 from jina_vllm_integrations.adapters import portions
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding, JinaVLLMMultiVectorRetriever
 
@@ -42,14 +40,6 @@ def make(embedding, token_store):
         return JinaVLLMMultiVectorRetriever(index=index, embedding=embedding, token_store=token_store, **options)
 
     return make
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(request):
-    """Return what calls a method, or its asynchronous twin in an event loop of its own."""
-    if request.param == "sync":
-        return lambda owner, method, *given, **options: getattr(owner, method)(*given, **options)
-    return lambda owner, method, *given, **options: asyncio.run(getattr(owner, f"a{method}")(*given, **options))
 
 
 def nodes(texts=TEXTS):
@@ -173,3 +163,30 @@ def test_one_call_is_one_call_of_the_stores(make, monkeypatch, call):
     monkeypatch.setattr(portions, "PORTION", 128)
     call(make(Counts()), "insert_nodes", nodes([f"text {number}" for number in range(150)]))
     assert CALLS == [150, 128, 22]
+
+
+class Overwrites(SimpleVectorStore):
+    """A store whose every call overwrites what is there."""
+
+    def add(self, nodes, **options):
+        """Forget, and keep."""
+        self.clear()
+        return super().add(nodes, **options)
+
+
+def test_a_store_that_overwrites_is_refused_where_calls_are_many(make, monkeypatch, call):
+    """One call is well; a second that loses the first is not."""
+    many = nodes([f"text {number}" for number in range(150)])
+    call(make(Overwrites()), "insert_nodes", many)
+    monkeypatch.setattr(portions, "PORTION", 128)
+    with pytest.raises(StoreError, match=r"Overwrites must keep what is there.*'id 0' is gone: each call overwrites"):
+        call(make(Overwrites()), "insert_nodes", many)
+
+
+def test_blank_pages_are_no_sign_of_overwriting(make, monkeypatch, call):
+    """What is like the last call's is not looked for."""
+    monkeypatch.setattr(portions, "PORTION", 128)
+    retriever = make(SimpleVectorStore(), similarity_top_k=200, fetch_k=200)
+    alike = [TextNode(text="blank", id_=f"id {number}") for number in range(150)]
+    call(retriever, "insert_nodes", alike)
+    assert len(call(retriever, "retrieve", QUERY)) == 150

@@ -19,7 +19,7 @@ from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.reranking import LateInteractionReranker
 from jina_vllm_integrations.scoring.maxsim import Normalize
 from jina_vllm_integrations.token_store import TokenStore
-from jina_vllm_integrations.types import Item, Task
+from jina_vllm_integrations.types import Item, Query, Task
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.errors import InputError
@@ -62,7 +62,7 @@ class LateInteraction(ImageAccess, CopiedBySettings):
 
     def _rank(
         self,
-        query: Item,
+        query: Query,
         candidates: "Sequence[Item | Known | InputError]",
         top_n: int | None,
         errors: FoundErrors,
@@ -81,7 +81,7 @@ class LateInteraction(ImageAccess, CopiedBySettings):
 
     async def _arank(
         self,
-        query: Item,
+        query: Query,
         candidates: "Sequence[Item | Known | InputError]",
         top_n: int | None,
         errors: FoundErrors,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jina_vllm_integrations.encoding.engine import Engine
-    from jina_vllm_integrations.types import Task
+    from jina_vllm_integrations.types import EmptyText, Task
 
 
 class EncoderSettings(Protocol):
@@ -58,6 +58,7 @@ class LazyEncoder:
         truncate: Cut texts that are too long.
         image_limits: What an image may cost.
         engine_options: Of the engine to make, vLLM's among them.
+        empty_text: As for `JinaEncoder`.
 
     Raises:
         OptionError: Neither or both of ``engine`` and ``model``, or options for an engine that was given.
@@ -73,6 +74,7 @@ class LazyEncoder:
         truncate: bool = False,
         image_limits: ImageLimits = ImageLimits(),
         engine_options: Mapping[str, Any] | None = None,
+        empty_text: EmptyText = "raise",
     ) -> None:
         if (engine is None) == (model is None):
             raise OptionError("one of engine and model must be given. Pass model='jinaai/...' or an engine of yours.")
@@ -86,13 +88,14 @@ class LazyEncoder:
             "dimensions": dimensions,
             "truncate": truncate,
             "image_limits": image_limits,
+            "empty_text": empty_text,
         }
         self._lock = threading.Lock()
         self._encoder: JinaEncoder | None = None
         self._closed = False
 
     @classmethod
-    def of(cls, settings: EncoderSettings, *, dimensions: int | None = None) -> Self:
+    def of(cls, settings: EncoderSettings, *, dimensions: int | None = None, empty_text: EmptyText = "raise") -> Self:
         """Return the encoder of an adapter, with Matryoshka dimensions if it has dense vectors.
 
         Raises:
@@ -106,6 +109,7 @@ class LazyEncoder:
             truncate=settings.truncate,
             image_limits=settings.image_limits,
             engine_options=settings.engine_options,
+            empty_text=empty_text,
         )
 
     def get(self) -> JinaEncoder:

@@ -95,7 +95,12 @@ def page_id(page: Page) -> str:
 
     It is the same from one reading to the next, so that a page takes its own place again.
     """
-    return str(uuid5(NAMESPACE_URL, f"{page.source.absolute().as_uri()}#page={page.number + 1}"))
+    return uri_id(f"{page.source.absolute().as_uri()}#page={page.number + 1}")
+
+
+def uri_id(uri: str) -> str:
+    """Return an id of a place, a UUID likewise."""
+    return str(uuid5(NAMESPACE_URL, uri))
 
 
 def image_metadata(page: Page) -> dict[str, Any]:

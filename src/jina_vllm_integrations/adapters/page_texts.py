@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +27,16 @@ class PageTexts:
         if not self._warned and len(self._hashes) < _MOST:
             self._hashes.add(hash(text))
 
-    def embedded(self, texts: Iterable[object], remedy: str) -> None:
+    def embedded(self, texts: object, remedy: str) -> None:
         """Log a warning if one of these texts was written for a page, the first time that it is.
 
         Args:
-            texts: What is embedded. What is no text is passed over.
+            texts: What is embedded. What is no text is passed over, and so is an iterable that can be read only once.
             remedy: How the images are embedded, in a whole sentence.
         """
-        if not self._hashes or not any(isinstance(text, str) and hash(text) in self._hashes for text in texts):
+        if not self._hashes or not isinstance(texts, Sequence):
+            return
+        if not any(isinstance(text, str) and hash(text) in self._hashes for text in texts):
             return
         self._warned, self._hashes = True, set()
         logger.warning(

@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from jina_vllm_integrations.errors import naming
+from jina_vllm_integrations.adapters.cached_encoder import cached
+from jina_vllm_integrations.encoding.queries import aembed_query, embed_query
 from jina_vllm_integrations.reranking import LateInteractionReranker
+from jina_vllm_integrations.types import TokenVectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jina_vllm_integrations.adapters.dense_cache import DenseCache
     from jina_vllm_integrations.adapters.found import FoundErrors, Placed
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.queries import QueryTokens
     from jina_vllm_integrations.errors import InputError
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.token_store.keys import Known
-    from jina_vllm_integrations.types import FloatArray, Item, TokenVectors
+    from jina_vllm_integrations.types import FloatArray, Item, Query
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,33 +34,42 @@ class QueryVectors:
     """
 
     dense: FloatArray
-    tokens: TokenVectors
+    tokens: QueryTokens
     reranker: LateInteractionReranker
 
     @classmethod
-    def of(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+    def of(
+        cls, query: Query, encoder: JinaEncoder, token_store: TokenStore | None, cache: DenseCache | None = None
+    ) -> Self:
         """Compute a query.
 
         Args:
-            query: A text or an image.
+            query: A text, an image, or both as a `TextImageQuery`.
             encoder: Who computes.
             token_store: Has the token vectors of what is ranked; without one they are computed for each query.
+            cache: Has dense vectors, and gets the query's, as from an adapter's own query: a store that is searched by
+                a text asks the adapter for the same one. The token vectors are computed for each query.
 
         Raises:
             InputError: The query cannot be embedded. It has no ``index``: the caller passed one query.
             CheckpointError: The checkpoint has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
         """
-        with naming(None):
-            (dense,), (tokens,) = encoder.embed_both([query], role="query")
+        dense, tokens = embed_query(cached(encoder, cache), query)
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
 
     @classmethod
-    async def aof(cls, query: Item, encoder: JinaEncoder, token_store: TokenStore | None) -> Self:
+    async def aof(
+        cls, query: Query, encoder: JinaEncoder, token_store: TokenStore | None, cache: DenseCache | None = None
+    ) -> Self:
         """Do as `of`, without blocking the event loop. Cancelling stops the work."""
-        with naming(None):
-            (dense,), (tokens,) = await encoder.aembed_both([query], role="query")
+        dense, tokens = await aembed_query(cached(encoder, cache), query)
         return cls(dense=dense, tokens=tokens, reranker=_reranker(encoder, token_store))
+
+    @property
+    def n_tokens(self) -> int:
+        """How many vectors the query is ranked by."""
+        return len(self.tokens.vectors if isinstance(self.tokens, TokenVectors) else self.tokens)
 
     def ranked(
         self, candidates: Sequence[Item | Known | InputError], k: int, *, names: Sequence[str], errors: FoundErrors

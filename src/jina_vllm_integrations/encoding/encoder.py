@@ -29,7 +29,17 @@ from jina_vllm_integrations.foundation.skipping import OnError, Skipping
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.model.prompts import PromptBuilder
 from jina_vllm_integrations.scoring.maxsim import warm_up
-from jina_vllm_integrations.types import Embedding, FloatArray, Item, Output, Request, Role, Task, TokenVectors
+from jina_vllm_integrations.types import (
+    Embedding,
+    EmptyText,
+    FloatArray,
+    Item,
+    Output,
+    Request,
+    Role,
+    Task,
+    TokenVectors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
@@ -57,9 +67,12 @@ class JinaEncoder(SharedByCopies):
         dimensions: Matryoshka size of dense vectors, one of the checkpoint's; ``None`` for the full size.
         truncate: Cut texts that are longer than the engine takes, instead of raising. Logged once.
         image_limits: What an image may cost.
+        empty_text: A text without content raises; or ``"prompt"`` to embed its prompt alone, as the model's own code
+            does. That is a vector of unit length, equal for all of them, and far from nothing: a zero vector would come
+            first in some stores, or be NaN.
 
     Raises:
-        OptionError: The task or the dimensions do not exist.
+        OptionError: The task, the dimensions or ``empty_text`` do not exist.
 
     Example:
         >>> with InProcessEngine("jinaai/jina-embeddings-v4-vllm-retrieval") as engine:
@@ -77,8 +90,10 @@ class JinaEncoder(SharedByCopies):
         dimensions: int | None = None,
         truncate: bool = False,
         image_limits: ImageLimits = ImageLimits(),
+        empty_text: EmptyText = "raise",
     ) -> None:
         check_choice("task", task, Task)
+        check_choice("empty_text", empty_text, EmptyText)
         tasks = engine.checkpoint.tasks
         if tasks and task not in tasks:
             raise OptionError(f"the checkpoint serves the task {', '.join(map(repr, tasks))}, got {task!r}.")
@@ -94,6 +109,7 @@ class JinaEncoder(SharedByCopies):
         self._dimensions = dimensions
         self._truncate = truncate
         self.image_limits = image_limits
+        self._empty_text: EmptyText = empty_text
 
     @property
     def dimensions(self) -> int:
@@ -168,11 +184,14 @@ class JinaEncoder(SharedByCopies):
         """Do as `compute`, without blocking the event loop. Cancelling stops the work."""
         return [embedding async for embedding in akept(self._aanswers(requests), Skipping("raise"))]
 
-    def answers(self, requests: Iterable[Request | Exception]) -> Generator[Result]:
-        """Do as `compute`, but yield the `InputError` of a request in its place, and go on with the next."""
+    def answers(self, requests: Iterable[Request | Embedding | Exception]) -> Generator[Result]:
+        """Do as `compute`, but yield the `InputError` of a request in its place, and go on with the next.
+
+        An `Embedding` that is known, in the place of a request, is yielded in its turn.
+        """
         return answers(self.engine, requests)
 
-    async def aanswers(self, requests: Sequence[Request | InputError]) -> list[Result]:
+    async def aanswers(self, requests: Sequence[Request | Embedding | InputError]) -> list[Result]:
         """Do as `answers`, without blocking the event loop. Cancelling stops the work."""
         return [result async for result in self._aanswers(requests)]
 
@@ -319,6 +338,7 @@ class JinaEncoder(SharedByCopies):
             max_tokens=self.engine.max_tokens,
             truncate=self._truncate,
             image_limits=self.image_limits,
+            empty_text=self._empty_text,
         )
         return RequestBuilder(prompts, self.engine.checkpoint, task=self.task, dimensions=self._dimensions)
 
@@ -326,8 +346,8 @@ class JinaEncoder(SharedByCopies):
         lots = (await self._loaded()).checked_lots(items, role, output)
         return [embedding async for embedding in akept(answers_async(self.engine, lots), Skipping("raise"))]
 
-    async def _aanswers(self, requests: Sequence[Request | InputError]) -> AsyncGenerator[Result]:
-        async def lots() -> AsyncIterator[Sequence[Request | InputError]]:
+    async def _aanswers(self, requests: Sequence[Request | Embedding | InputError]) -> AsyncGenerator[Result]:
+        async def lots() -> AsyncIterator[Sequence[Request | Embedding | InputError]]:
             for lot in in_lots(requests):
                 yield lot
 

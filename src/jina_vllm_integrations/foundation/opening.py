@@ -13,7 +13,7 @@ import errno
 import io
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeAlias
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _DESCRIPTORS = "/proc/self/fd"
+_TRIES = 8
 
 
 class OutsideError(PermissionError):
@@ -51,12 +52,14 @@ class Beneath:
             path: The file, whether or not there is one.
 
         Returns:
-            Where the path leads; ``None`` if that is in none of the folders.
+            Where the path leads; ``None`` if that is in none of the folders, or changes all the while.
 
         Raises:
             ValueError: The path has a null character.
         """
-        real = Path(os.path.realpath(path))
+        real = _followed(path)
+        if real is None:
+            return None
         inside = (Path(root) for root in map(os.path.realpath, roots) if real.is_relative_to(root))
         root = next(inside, None)
         return None if root is None else cls(path=real, root=root)
@@ -67,6 +70,13 @@ class Beneath:
 
 FileSource: TypeAlias = "str | os.PathLike[str] | Beneath"
 """A file that may be anywhere, or one that must be inside a folder."""
+
+
+def _followed(path: str | Path) -> Path | None:
+    for _ in range(_TRIES):
+        with suppress(OSError):  # a link that was replaced by a file while it was looked at
+            return Path(os.path.realpath(path))
+    return None
 
 
 def open_file(source: FileSource) -> BinaryIO:

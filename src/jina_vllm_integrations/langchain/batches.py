@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
+    from jina_vllm_integrations.adapters.cached_encoder import CachedEncoder
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.types import Item, Request, Role
 

@@ -10,8 +10,9 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.stores import ByteStore
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, SkipValidation
 
+from jina_vllm_integrations.adapters.cached_encoder import CachedEncoder, cached
 from jina_vllm_integrations.adapters.copying import CopiedBySettings
-from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
+from jina_vllm_integrations.adapters.dense_cache import DenseCache
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.adapters.page_texts import PAGE_TEXTS
 from jina_vllm_integrations.encoding.encoder import JinaEncoder
@@ -24,7 +25,7 @@ from jina_vllm_integrations.langchain.batches import Batches
 from jina_vllm_integrations.langchain.byte_store import JinaVLLMByteStore
 from jina_vllm_integrations.langchain.handover import taken_over
 from jina_vllm_integrations.langchain.images import LangChainImage, LangChainInput, image_item, multimodal_item
-from jina_vllm_integrations.types import FloatArray, Item, Role, Task, TextInput
+from jina_vllm_integrations.types import EmptyText, FloatArray, Item, Role, Task, TextInput
 
 _BY_RETRIEVER = "Add the documents by JinaVLLMRetriever(vectorstore=...).add_documents, which embeds their images."
 
@@ -58,6 +59,8 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
         show_progress_bar: Of calls with many items. Also ``show_progress``.
         truncate: Cut texts that are longer than the engine takes, instead of raising. Logged once.
         image_limits: What an image may cost.
+        empty_text: A text without content raises; or ``"prompt"`` to embed its prompt alone, as the model's own code
+            does, for stores and splitters that give one. A retriever's ``add_documents`` refuses it all the same.
         engine_options: Those of `InProcessEngine`, vLLM's among them, for an engine of its own.
         cache: Any `ByteStore` of LangChain's, such as a `JinaVLLMByteStore`, which keeps to a size. The caller's, who
             closes it. Its exceptions are raised as they are.
@@ -85,6 +88,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     show_progress_bar: bool = Field(default=False, validation_alias=AliasChoices("show_progress_bar", "show_progress"))
     truncate: bool = False
     image_limits: ImageLimits = ImageLimits()
+    empty_text: EmptyText = "raise"
     engine_options: dict[str, Any] = Field(default_factory=dict, repr=False)  # may hold a token of the hub
     cache: ByteStore | None = Field(default=None, exclude=True, repr=False)
 
@@ -93,7 +97,7 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
     def model_post_init(self, context: Any, /) -> None:
         """Check what an engine needs, without making one."""
         super().model_post_init(context)
-        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions)
+        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions, empty_text=self.empty_text)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed texts that are searched.
@@ -219,39 +223,46 @@ class JinaVLLMEmbeddings(Closable, CopiedBySettings, Embeddings):
         """
         return self._encoder.get()
 
+    def dense_cache(self) -> DenseCache | None:
+        """Return the cache as the encoder's vectors are kept in it, for what computes them in its own way.
+
+        Errors are those of `encoder`.
+        """
+        if self.cache is None:
+            return None
+        keeps = not (isinstance(self.cache, JinaVLLMByteStore) and self.cache.readonly)
+        return DenseCache(self._encoder.get(), self.cache, keeps=keeps)
+
     def close(self) -> None:
         """Close an engine of its own; the caller's stays open. Later calls raise `EngineClosedError`."""
         self._encoder.close()
 
     def _vector(self, given: Any, item_of: Callable[[Any], Item], role: Role) -> list[float]:
         with naming(None):
-            (vector,) = self._cached(self._encoder.get()).embed([item_of(given)], role=role)
+            (vector,) = self._cached_encoder().embed([item_of(given)], role=role)
         return _python_floats(vector)
 
     async def _avector(self, given: Any, item_of: Callable[[Any], Item], role: Role) -> list[float]:
-        encoder = await asyncio.to_thread(self._encoder.get)
+        encoder = await asyncio.to_thread(self._cached_encoder)
         with naming(None):
-            (vector,) = await self._cached(encoder).aembed([item_of(given)], role=role)
+            (vector,) = await encoder.aembed([item_of(given)], role=role)
         return _python_floats(vector)
 
     def _vectors(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> list[list[float]]:
         batches = self._batches(inputs, item_of, role)
         if not batches.inputs:
             return []
-        encoder = self._cached(self._encoder.get())
+        encoder = self._cached_encoder()
         return batches.cached_vectors(encoder) if isinstance(encoder, CachedEncoder) else batches.vectors(encoder)
 
     async def _avectors(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> list[list[float]]:
         batches = self._batches(inputs, item_of, role)
         if not batches.inputs:
             return []
-        return await batches.avectors(self._cached(await asyncio.to_thread(self._encoder.get)))
+        return await batches.avectors(await asyncio.to_thread(self._cached_encoder))
 
-    def _cached(self, encoder: JinaEncoder) -> JinaEncoder | CachedEncoder:
-        if self.cache is None:
-            return encoder
-        keeps = not (isinstance(self.cache, JinaVLLMByteStore) and self.cache.readonly)
-        return CachedEncoder(encoder, self.cache, keeps=keeps)
+    def _cached_encoder(self) -> JinaEncoder | CachedEncoder:
+        return cached(self._encoder.get(), self.dense_cache())
 
     def _batches(self, inputs: Iterable[Any], item_of: Callable[[Any], Item], role: Role) -> Batches:
         return Batches.of(inputs, item_of, role=role, size=self.batch_size, progress=self.show_progress_bar)

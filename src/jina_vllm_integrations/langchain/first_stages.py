@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from langchain_core.vectorstores import VectorStore
 
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.types import FloatArray, Item
+    from jina_vllm_integrations.types import FloatArray, Query
 
 
 class FirstStage(Protocol):
@@ -30,15 +30,15 @@ class FirstStage(Protocol):
             OptionError: It cannot.
         """
 
-    def check_query(self, query: Item, search: Search, *, asynchronous: bool) -> None:
+    def check_query(self, query: Query, search: Search, *, asynchronous: bool) -> None:
         """Check, before anything is computed, that it can be searched for a query in this way.
 
         Raises:
             OptionError: It cannot.
         """
 
-    def find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
+    def find(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:
         """Return what is found for a query, which has a dense vector. *Shape:* ``(dimensions,)``."""
 
-    async def afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
+    async def afind(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:
         """Do as `find`, without blocking the event loop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.adapters.page_source import folder_above
+from jina_vllm_integrations.adapters.page_source import folder_above, uri_id
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import InputError, ItemTypeError
 from jina_vllm_integrations.foundation.skipping import KeptIds
@@ -20,7 +21,7 @@ from jina_vllm_integrations.images.addresses import is_data_uri
 from jina_vllm_integrations.langchain.rankables import listed_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from jina_vllm_integrations.foundation.skipping import Skipped
 
@@ -61,7 +62,7 @@ def image_documents(
     """Return a document an image, which names it in its metadata, as its source too, and has its name as its text.
 
     The name of a file is its path from the folder above all of them, because LangChain takes documents with equal texts
-    for one.
+    for one. Its id is of its place, and of a file the loaders' of its first page; a place that comes again gets others.
 
     Args:
         images: Paths, which are made absolute, and URIs.
@@ -78,7 +79,20 @@ def image_documents(
     given = repeat({}) if metadatas is None else metadatas
     sources = [_source(image, index) for index, image in enumerate(listed)]
     above = folder_above(Path(source) for source in sources if not _URI.match(source))
-    return [_image_document(source, metadata, key, above) for source, metadata in zip(sources, given, strict=False)]
+    documents = [
+        _image_document(source, metadata, key, above) for source, metadata in zip(sources, given, strict=False)
+    ]
+    return [document.model_copy(update={"id": name}) for document, name in zip(documents, _ids(sources), strict=True)]
+
+
+def _ids(sources: Iterable[str]) -> Iterator[str]:
+    """Yield ids that are the same in the next call, so that an image takes its own place again."""
+    times: Counter[str] = Counter()
+    for source in sources:
+        uri = source if _URI.match(source) else Path(source).as_uri()
+        uri = f"{uri}#page=1" if uri.startswith("file:") else uri
+        yield uri_id(uri if not times[uri] else f"{uri}&again={times[uri]}")
+        times[uri] += 1
 
 
 def _source(image: object, index: int) -> str:

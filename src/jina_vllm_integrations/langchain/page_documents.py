@@ -71,7 +71,8 @@ class PageDocuments(ImageAccess, DocumentIndex):
             images: Paths inside ``allowed_image_roots``, data URIs, or URLs if those are allowed. Later, too, an image
                 is read from there.
             metadatas: What else to keep of each.
-            ids: As for `add_documents`, like the following, and like what is returned and raised.
+            ids: As for `add_documents`, like the following, and like what is returned and raised; without them ids of
+                the images' places, so that one that is added again takes its own.
             on_error: What to do about a bad image.
         """
         documents = image_documents(images, metadatas, key=self.image_keys[0])

@@ -7,25 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.errors import OptionError, StoreFormatError
 from jina_vllm_integrations.langchain.incoming import ids_of, kept_ids
 from jina_vllm_integrations.langchain.rankables import coming_items
 from jina_vllm_integrations.langchain.searches import Scored
+from jina_vllm_integrations.langchain.stage_runs import astage, stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
     from jina_vllm_integrations.langchain.searches import Search
     from jina_vllm_integrations.qdrant import QdrantIndex
     from jina_vllm_integrations.qdrant.collections import QdrantHit
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Query
 
 # Where langchain-qdrant has them, whose stores can read such a collection.
 _CONTENT, _METADATA = "page_content", "metadata"
 # Qdrant's own ids are UUIDs.
 _ID = "document_id"
+
+_STAGE = "find and rank"
 
 
 class QdrantPages:
@@ -55,13 +61,19 @@ class QdrantPages:
         if search.fetch_k is None:
             raise OptionError("fetch_k must be a whole number with index=, got None. None goes with retriever=.")
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
-        """Return the best first."""
-        return [_scored(hit) for hit in self._index.search(query, **_options(search))]
+    def search(self, query: Query, search: Search, callbacks: CallbackManager) -> list[Scored]:
+        """Return the best first, and tell of the search: one run, as it is one request."""
+        with stage(callbacks, _STAGE, lambda: {"query": label(query), "fetch_k": search.fetch_k}) as told:
+            hits = self._index.search(query, **_options(search))
+            told.outputs = _told(hits)
+        return [_scored(hit) for hit in hits]
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search, callbacks: AsyncCallbackManager) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
-        return [_scored(hit) for hit in await self._index.asearch(query, **_options(search))]
+        async with astage(callbacks, _STAGE, lambda: {"query": label(query), "fetch_k": search.fetch_k}) as told:
+            hits = await self._index.asearch(query, **_options(search))
+            told.outputs = _told(hits)
+        return [_scored(hit) for hit in hits]
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Compute and keep documents, and return their ids, and those that were skipped."""
@@ -120,6 +132,10 @@ def _document(payload: dict[str, Any], name: str) -> Document:
             f"{', '.join(payload) or 'none'}. Add it through the retriever, or filter such points out."
         )
     return Document(payload[_CONTENT], id=payload[_ID], metadata=payload[_METADATA])
+
+
+def _told(hits: Sequence[QdrantHit]) -> dict[str, Any]:
+    return {"ranked": [{"id": hit.payload.get(_ID), "score": hit.score} for hit in hits]}
 
 
 def _scored(hit: QdrantHit) -> Scored:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from types import EllipsisType
 from typing import TypedDict
 
-from langchain_core.callbacks import Callbacks
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager, Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field
 
 from jina_vllm_integrations.adapters.found import FoundErrors, Placed
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.langchain.cross_encoders import JinaVLLMCrossEncoder
-from jina_vllm_integrations.langchain.queries import query_item
+from jina_vllm_integrations.langchain.queries import LangChainQuery, query_item
 from jina_vllm_integrations.langchain.rankables import (
     Rankable,
     found_items,
@@ -25,6 +26,7 @@ from jina_vllm_integrations.langchain.rankables import (
     names_of,
     with_score,
 )
+from jina_vllm_integrations.langchain.stage_runs import astage, callbacks_of, ids, ranked_ids, stage
 from jina_vllm_integrations.types import Item
 
 
@@ -97,14 +99,14 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         self,
         documents: Sequence[Document],
         query: str,
-        callbacks: Callbacks | None = None,  # noqa: ARG002 - the signature is LangChain's
+        callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """Rank documents.
 
         Args:
             documents: Texts and page images. They stay as they are.
             query: What is searched for, as `JinaVLLMRetriever.invoke` takes it.
-            callbacks: Not called.
+            callbacks: Told of a run ``"JinaVLLMRerank"``; ``None`` for those of the runnable that calls.
 
         Returns:
             Copies, the best first, of equals the earlier: with their ids and metadata, and a score in it.
@@ -118,31 +120,39 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         """
         documents = listed_documents(documents)
         errors, names = self._found_errors(), names_of(documents)
-        candidates = found_items(documents, self.page_images())
-        ranked = self._rank(query_item(query), candidates, self.top_n, errors, names)
+        item = query_item(query)
+        manager = CallbackManager.configure(callbacks_of(callbacks))
+        with stage(manager, _RUN, lambda: {"query": label(item), "ids": ids(documents)}) as told:
+            candidates = found_items(documents, self.page_images())
+            ranked = self._rank(item, candidates, self.top_n, errors, names)
+            told.outputs = ranked_ids(documents, ranked)
         return _with_scores(documents, ranked, self.score_key)
 
     async def acompress_documents(
         self,
         documents: Sequence[Document],
         query: str,
-        callbacks: Callbacks | None = None,  # noqa: ARG002 - the signature is LangChain's
+        callbacks: Callbacks | None = None,
     ) -> list[Document]:
         """Do as `compress_documents`, without blocking the event loop. Cancelling stops the work."""
         documents = listed_documents(documents)
         errors, names = self._found_errors(), names_of(documents)
-        candidates = await asyncio.to_thread(found_items, documents, self.page_images())
-        ranked = await self._arank(query_item(query), candidates, self.top_n, errors, names)
+        item = query_item(query)
+        manager = AsyncCallbackManager.configure(callbacks_of(callbacks))
+        async with astage(manager, _RUN, lambda: {"query": label(item), "ids": ids(documents)}) as told:
+            candidates = await asyncio.to_thread(found_items, documents, self.page_images())
+            ranked = await self._arank(item, candidates, self.top_n, errors, names)
+            told.outputs = ranked_ids(documents, ranked)
         return _with_scores(documents, ranked, self.score_key)
 
     def rerank(
-        self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
+        self, documents: Sequence[Rankable], query: LangChainQuery, *, top_n: int | EllipsisType | None = ...
     ) -> list[Relevance]:
         """Rank texts, documents and dicts, and return positions and scores.
 
         Args:
             documents: What is ranked. A ``str`` is always a text.
-            query: A text or an image.
+            query: What is searched for, as `JinaVLLMRetriever.invoke` takes it.
             top_n: How many to return at most; ``None`` for all, and left out the reranker's own.
 
         Returns:
@@ -157,7 +167,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return _relevances(self._ranked(listed(documents), query, self._most(top_n)))
 
     async def arerank(
-        self, documents: Sequence[Rankable], query: Item, *, top_n: int | EllipsisType | None = ...
+        self, documents: Sequence[Rankable], query: LangChainQuery, *, top_n: int | EllipsisType | None = ...
     ) -> list[Relevance]:
         """Do as `rerank`, without blocking the event loop. Cancelling stops the work."""
         return _relevances(await self._aranked(listed(documents), query, self._most(top_n)))
@@ -166,10 +176,10 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         """Return a view for what takes a ``BaseCrossEncoder``, texts only. It shares the engine and the store."""
         return JinaVLLMCrossEncoder(self._late_interaction)
 
-    def _ranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
+    def _ranked(self, documents: Sequence[Rankable], query: LangChainQuery, top_n: int | None) -> list[Placed]:
         return self._rank(query_item(query), self._candidates(documents), top_n, _STRICT, [])
 
-    async def _aranked(self, documents: Sequence[Rankable], query: Item, top_n: int | None) -> list[Placed]:
+    async def _aranked(self, documents: Sequence[Rankable], query: LangChainQuery, top_n: int | None) -> list[Placed]:
         candidates = await asyncio.to_thread(self._candidates, documents)
         return await self._arank(query_item(query), candidates, top_n, _STRICT, [])
 
@@ -185,6 +195,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseDocumentCompressor):
         return items(documents, self.page_images())
 
 
+_RUN = "JinaVLLMRerank"
 _STRICT = FoundErrors("raise")
 
 

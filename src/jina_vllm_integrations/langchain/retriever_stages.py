@@ -11,11 +11,11 @@ from jina_vllm_integrations.langchain.runnables import documents_in, finding, na
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import Runnable
     from langchain_core.vectorstores import VectorStore
 
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.types import FloatArray, Item
+    from jina_vllm_integrations.types import FloatArray, Query
 
 
 class RetrieverStage:
@@ -48,24 +48,24 @@ class RetrieverStage:
                 "vectorstore.as_retriever(search_type='mmr', search_kwargs={'filter': ...}), or pass vectorstore=."
             )
 
-    def check_query(self, query: Item, search: Search, *, asynchronous: bool) -> None:  # noqa: ARG002
+    def check_query(self, query: Query, search: Search, *, asynchronous: bool) -> None:  # noqa: ARG002
         """Check that the retriever is not asked for an image if it knows texts only."""
         if text_of(query) is None and not takes_images(self._retriever):
             raise OptionError(
-                f"the retriever that is the first stage, a {self._name}, must be asked by a text, got an image. Pass "
-                "vectorstore= to search by images; or, if that retriever takes them, "
+                f"the retriever that is the first stage, a {self._name}, must be asked by a text, got what has an "
+                "image. Pass vectorstore= to search by images; or, if that retriever takes them, "
                 "RunnableLambda(lambda query: retriever.invoke(query))."
             )
 
-    def find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
+    def find(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
         """Return what the retriever finds, each document once, at most ``fetch_k``."""
         first = self._asked_for(search, asynchronous=False)
-        return _ranked_of(first.invoke(_asked(query), _config(search)), search)
+        return _ranked_of(first.invoke(_asked(query)), search)
 
-    async def afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
+    async def afind(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
         """Do as `find`, by the retriever's asynchronous way."""
         first = self._asked_for(search, asynchronous=True)
-        return _ranked_of(await first.ainvoke(_asked(query), _config(search)), search)
+        return _ranked_of(await first.ainvoke(_asked(query)), search)
 
     def _asked_for(self, search: Search, *, asynchronous: bool) -> Runnable[Any, Any]:
         if search.fetch_k is None:
@@ -78,11 +78,7 @@ def _ranked_of(found: object, search: Search) -> list[Document]:
     return unique(as_written(documents_in(found)))[: search.fetch_k]
 
 
-def _asked(query: Item) -> Item:
+def _asked(query: Query) -> Query:
     """Return what a retriever knows as a query: a text as ``str``, an image as it is."""
     text = text_of(query)
     return query if text is None else text
-
-
-def _config(search: Search) -> RunnableConfig:
-    return {"callbacks": search.callbacks}

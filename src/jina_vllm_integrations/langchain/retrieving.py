@@ -4,7 +4,12 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManager,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -38,8 +43,8 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
     destination. A document whose metadata names an image is embedded by that image, in whichever store: the vector is
     computed before the store asks for it.
 
-    A query is a text or an image. Results are copies, with their ids and a ``relevance_score`` in the metadata: MaxSim
-    over the number of the query's tokens, at most 1 and comparable across queries.
+    A query is a text, an image, or both together. Results are copies, with their ids and a ``relevance_score`` in the
+    metadata: MaxSim over the number of the query's tokens, at most 1 and comparable across queries.
 
     Making one starts nothing. May be used by many threads and coroutines at once, whose queries share the engine's
     batches. What it is given stays the caller's to close.
@@ -129,7 +134,7 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             images=self.page_images(),
             errors=FoundErrors(self.on_found_error),
         )
-        self._asked(None)  # what is chosen for all searches is checked as for one
+        self._asked()  # what is chosen for all searches is checked as for one
 
     def invoke(
         self,
@@ -140,10 +145,11 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         """Find documents.
 
         Args:
-            input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it; or a
-                message, its content or a prompt, of one text or one image. A chain's dict is refused: put
-                ``itemgetter("question")`` before the retriever.
-            config: LangChain's.
+            input: What is searched for: a text, or an image as `JinaVLLMEmbeddings.embed_multimodal` takes it; both
+                as a `TextImageQuery`; or a message, its content or a prompt, of one text, one image, or one of each.
+                A chain's dict is refused: put ``itemgetter("question")`` before the retriever.
+            config: LangChain's. Its callbacks are told of each stage, as a child run: ``"embed query"``, ``"find"`` and
+                ``"rank"``, or ``"find and rank"`` in Qdrant.
             **kwargs: ``k``, ``fetch_k``, ``search_type``, ``filter`` and ``score_threshold`` for this call, and what
                 else the vector store's search reads, such as ``lambda_mult`` of ``search_type="mmr"``.
 
@@ -178,8 +184,10 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         run_manager: CallbackManagerForRetrieverRun,
         **kwargs: Any,
     ) -> list[Document]:
-        search, threshold = self._asked(run_manager.get_child(), **kwargs)
-        return self._relevant(self._pages.search(query_item(query), search), threshold)
+        search, threshold = self._asked(**kwargs)
+        callbacks = CallbackManager.configure(run_manager.get_child())  # with those that LangChain lets nobody inherit
+        found = self._pages.search(query_item(query), search, callbacks)
+        return self._relevant(found, threshold)
 
     async def _aget_relevant_documents(
         self,
@@ -188,13 +196,15 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
         run_manager: AsyncCallbackManagerForRetrieverRun,
         **kwargs: Any,
     ) -> list[Document]:
-        search, threshold = self._asked(run_manager.get_child(), **kwargs)
-        return self._relevant(await self._pages.asearch(query_item(query), search), threshold)
+        search, threshold = self._asked(**kwargs)
+        callbacks = AsyncCallbackManager.configure(run_manager.get_child())
+        found = await self._pages.asearch(query_item(query), search, callbacks)
+        return self._relevant(found, threshold)
 
     def _relevant(self, found: Sequence[Scored], threshold: float | None) -> list[Document]:
         return [with_score(each.document, each.score, self.score_key) for each in relevant(found, threshold)]
 
-    def _asked(self, callbacks: Callbacks, **options: Any) -> tuple[Search, float | None]:
+    def _asked(self, **options: Any) -> tuple[Search, float | None]:
         """Return what a call asks for: its own options, and the retriever's for the rest."""
         own = {name: options.pop(name, getattr(self, name)) for name in _PER_CALL}
         check_count("k", own["k"])
@@ -208,7 +218,6 @@ class JinaVLLMRetriever(CopiedBySettings, PageDocuments):
             options={**self.search_kwargs, **options},
             per_call=frozenset(options),
             search_type=own["search_type"],
-            callbacks=callbacks,
         )
         self._pages.check(search)
         return search, own["score_threshold"]

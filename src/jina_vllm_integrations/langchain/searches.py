@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_core.callbacks import Callbacks
+    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Query
 
 SearchType: TypeAlias = Literal["similarity", "mmr"]
 """By similarity alone, or by maximal marginal relevance, which prefers documents unlike those before them."""
@@ -29,7 +29,6 @@ class Search:
         options: What else the vector store takes.
         per_call: Which of these were given with the query, and are not the retriever's.
         search_type: How a vector store finds.
-        callbacks: Of the retriever's run, for a first stage that has a run of its own.
     """
 
     k: int
@@ -38,7 +37,6 @@ class Search:
     options: Mapping[str, Any]
     per_call: frozenset[str] = frozenset()
     search_type: SearchType = "similarity"
-    callbacks: Callbacks = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +62,10 @@ class PageIndex(Protocol):
             OptionError: It cannot.
         """
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
-        """Return the best first."""
+    def search(self, query: Query, search: Search, callbacks: CallbackManager) -> list[Scored]:
+        """Return the best first, and tell of the stages."""
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search, callbacks: AsyncCallbackManager) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_core.vectorstores import VectorStore
 
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.types import FloatArray, Item
+    from jina_vllm_integrations.types import FloatArray, Query
 
 # By a vector, and by a text, where a store has only that.
 _SEARCHES = {
@@ -60,7 +60,7 @@ class StoreStage:
         if search.search_type == "mmr":
             _check_pool(search)
 
-    def check_query(self, query: Item, search: Search, *, asynchronous: bool) -> None:
+    def check_query(self, query: Query, search: Search, *, asynchronous: bool) -> None:
         """Check that the store is searched by such a query, and reads the options."""
         if not self._takes_vectors(search) and text_of(query) is None:
             raise OptionError(
@@ -69,7 +69,7 @@ class StoreStage:
             )
         check_options(self.store, self._search(search, asynchronous=asynchronous and not self._in_thread), search)
 
-    def find(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
+    def find(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:
         """Return what is most similar, or most diverse; of a store that has fewer, and refuses, those."""
         method = self._search(search, asynchronous=False)
         given = self._given(query, dense, search)
@@ -82,7 +82,7 @@ class StoreStage:
                     return as_written(method(given, **options, **less))
             raise
 
-    async def afind(self, query: Item, dense: FloatArray, search: Search) -> list[Document]:
+    async def afind(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:
         """Do as `find`, without blocking the event loop."""
         if self._in_thread:
             return await asyncio.to_thread(self.find, query, dense, search)
@@ -106,7 +106,7 @@ class StoreStage:
         method: Callable[..., Any] = getattr(self.store, f"a{name}" if asynchronous else name)
         return method
 
-    def _given(self, query: Item, dense: FloatArray, search: Search) -> list[float] | str | None:
+    def _given(self, query: Query, dense: FloatArray, search: Search) -> list[float] | str | None:
         return dense.tolist() if self._takes_vectors(search) else text_of(query)
 
     @property

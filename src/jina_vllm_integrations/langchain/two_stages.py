@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.vectorstores import VectorStore
 
 from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, StoreError, naming, noting
@@ -18,6 +19,7 @@ from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
 from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of, with_note, without_note
 from jina_vllm_integrations.langchain.searches import Scored
+from jina_vllm_integrations.langchain.stage_runs import astage, ids, ranked_ids, stage
 from jina_vllm_integrations.langchain.store_options import has_own
 from jina_vllm_integrations.langchain.writing import Portion, Writes, gets_by_ids
 
@@ -25,18 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
     from langchain_core.documents import Document
 
     from jina_vllm_integrations.adapters.found import FoundErrors, Placed
+    from jina_vllm_integrations.adapters.overwriting import Doubt
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.foundation.skipping import OnError
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.first_stages import FirstStage
     from jina_vllm_integrations.langchain.searches import Search
-    from jina_vllm_integrations.langchain.writing import Doubt
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Query
 
 
 class TwoStages:
@@ -70,25 +73,38 @@ class TwoStages:
         """Check that the first stage can do what is chosen."""
         self._first.check(search)
 
-    def search(self, query: Item, search: Search) -> list[Scored]:
-        """Return the best first."""
+    def search(self, query: Query, search: Search, callbacks: CallbackManager) -> list[Scored]:
+        """Return the best first, and tell of the stages."""
         self._first.check_query(query, search, asynchronous=False)
-        vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store)
-        found = self._first.find(query, vectors.dense, search)
-        with _about(found):
+        with stage(callbacks, "embed query", lambda: {"query": label(query)}) as told:
+            cache = self._embeddings.dense_cache()
+            vectors = QueryVectors.of(query, self._embeddings.encoder(), self._token_store, cache)
+            told.outputs = _embedded(vectors)
+        with stage(callbacks, "find", lambda: {"query": label(query), "fetch_k": search.fetch_k}) as told:
+            found = self._first.find(query, vectors.dense, search)
+            told.outputs = {"ids": ids(found)}
+        with stage(callbacks, "rank", lambda: {"query": label(query), "ids": ids(found)}) as told, _about(found):
             candidates = found_items(found, self._images)
-            return _scored(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
+            ranked = vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            told.outputs = ranked_ids(found, ranked)
+        return _scored(found, ranked)
 
-    async def asearch(self, query: Item, search: Search) -> list[Scored]:
+    async def asearch(self, query: Query, search: Search, callbacks: AsyncCallbackManager) -> list[Scored]:
         """Do as `search`, without blocking the event loop."""
         self._first.check_query(query, search, asynchronous=True)
-        encoder = await asyncio.to_thread(self._embeddings.encoder)
-        vectors = await QueryVectors.aof(query, encoder, self._token_store)
-        found = await self._first.afind(query, vectors.dense, search)
-        with _about(found):
-            candidates = await asyncio.to_thread(found_items, found, self._images)
-            ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
-            return _scored(found, ranked)
+        async with astage(callbacks, "embed query", lambda: {"query": label(query)}) as told:
+            encoder = await asyncio.to_thread(self._embeddings.encoder)
+            vectors = await QueryVectors.aof(query, encoder, self._token_store, self._embeddings.dense_cache())
+            told.outputs = _embedded(vectors)
+        async with astage(callbacks, "find", lambda: {"query": label(query), "fetch_k": search.fetch_k}) as told:
+            found = await self._first.afind(query, vectors.dense, search)
+            told.outputs = {"ids": ids(found)}
+        async with astage(callbacks, "rank", lambda: {"query": label(query), "ids": ids(found)}) as told:
+            with _about(found):
+                candidates = await asyncio.to_thread(found_items, found, self._images)
+                ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            told.outputs = ranked_ids(found, ranked)
+        return _scored(found, ranked)
 
     def add(self, documents: Sequence[Document], on_error: OnError) -> KeptIds:
         """Compute and keep documents, and return the ids that the store gave them, and those that were skipped."""
@@ -151,8 +167,11 @@ class TwoStages:
         if (doubt := writes.written(portion, kept)) is not None:
             doubt.check(await asyncio.to_thread(self._again, doubt))
 
-    def _again(self, doubt: Doubt) -> list[Document]:
-        """Return what the store has of what was written before the last call."""
+    def _again(self, doubt: Doubt) -> list[str]:
+        """Return the texts of what the store has of what was written before the last call."""
+        return [document.page_content for document in self._looked_for(doubt)]
+
+    def _looked_for(self, doubt: Doubt) -> list[Document]:
         if gets_by_ids(self._store):
             return self._store.get_by_ids(list(doubt.names))
         if has_own(self._store, "similarity_search_by_vector"):
@@ -178,7 +197,13 @@ class TwoStages:
             raise StoreError(f"{self._name} must delete what it is told to, and says that it did not.")
 
     def _vectors(self, encoder: JinaEncoder, documents: Sequence[Document], on_error: OnError) -> DocumentVectors:
-        return DocumentVectors(encoder, self._token_store, on_error=on_error, names=ids_of(documents))
+        return DocumentVectors(
+            encoder,
+            self._token_store,
+            on_error=on_error,
+            names=ids_of(documents),
+            cache=self._embeddings.dense_cache(),
+        )
 
     def _noted(
         self, documents: Sequence[Document], positions: Sequence[int], vectors: DocumentVectors
@@ -201,6 +226,10 @@ class TwoStages:
 def _as_given(documents: Iterable[Document]) -> list[Document]:
     """Return documents with their ids, and without what we noted in them."""
     return [without_note(document) for document in as_written(documents)]
+
+
+def _embedded(vectors: QueryVectors) -> dict[str, Any]:
+    return {"dimensions": len(vectors.dense), "tokens": vectors.n_tokens}
 
 
 def _scored(found: Sequence[Document], ranked: Sequence[Placed]) -> list[Scored]:

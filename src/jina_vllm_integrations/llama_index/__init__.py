@@ -13,6 +13,7 @@ from jina_vllm_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
+    from jina_vllm_integrations.llama_index.queries import query_bundle
     from jina_vllm_integrations.llama_index.reading import PageImageReader
     from jina_vllm_integrations.llama_index.reranking import JinaVLLMRerank
     from jina_vllm_integrations.llama_index.retrieving import JinaVLLMMultiVectorRetriever
@@ -25,6 +26,7 @@ _HOME_OF: dict[str, str] = {
     "JinaVLLMRerank": "reranking",
     "PageImageReader": "reading",
     "create_page_search_tool": "tools",
+    "query_bundle": "queries",
 }
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "JinaVLLMRerank",
     "PageImageReader",
     "create_page_search_tool",
+    "query_bundle",
 ]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jina_vllm_integrations.adapters.batches import check_several, items_of, python_floats
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.errors import renaming
-from jina_vllm_integrations.llama_index.images import image_item, label, node_item
+from jina_vllm_integrations.llama_index.images import image_item, node_item
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from llama_index.core.base.embeddings.base import Embedding
 
-    from jina_vllm_integrations.types import FloatArray, Item, Role
+    from jina_vllm_integrations.types import EmptyText, FloatArray, Item, Role
 
 
 class ItemEncoder(Protocol):
@@ -105,4 +107,8 @@ QUERIES = Kind(item_of=TextInput, role="query")
 TEXTS = Kind(item_of=TextInput, role="document")
 # An image has one prompt, whatever its role.
 IMAGES = Kind(item_of=image_item, role="document")
-NODES = Kind(item_of=node_item, role="document")
+
+
+def node_kind(empty_text: EmptyText) -> Kind:
+    """Return what nodes are, those without content by choice among them."""
+    return Kind(item_of=partial(node_item, empty_text=empty_text), role="document")

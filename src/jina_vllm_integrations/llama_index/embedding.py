@@ -9,20 +9,25 @@ from llama_index.core.schema import BaseNode
 from llama_index_instrumentation import get_dispatcher
 
 from jina_vllm_integrations.adapters.page_texts import PAGE_TEXTS
-from jina_vllm_integrations.llama_index.batches import IMAGES, NODES, QUERIES, TEXTS
+from jina_vllm_integrations.llama_index.batches import IMAGES, QUERIES, TEXTS, node_kind
 from jina_vllm_integrations.llama_index.embedding_calls import EmbeddingCalls
 from jina_vllm_integrations.llama_index.images import LlamaIndexImage
+from jina_vllm_integrations.llama_index.sources import with_source
 
 _dispatcher = get_dispatcher(__name__)
 
-_BY_CALL = "Call index.insert_nodes(embedding(documents)), or insert_nodes of JinaVLLMMultiVectorRetriever."
+_BY_CALL = (
+    "Call index.insert_nodes(embedding(documents)), from_documents(documents, transformations=[embedding]), or "
+    "insert_nodes of JinaVLLMMultiVectorRetriever."
+)
 
 
 class JinaVLLMEmbedding(EmbeddingCalls):
     """Texts and images for any index of LlamaIndex's, in one space.
 
     An index asks for the vectors of texts: ``VectorStoreIndex.from_documents(PageImageReader(...).load_data(...))``
-    embeds the pages' texts, not their images. ``index.insert_nodes(embedding(pages))`` embeds the images.
+    embeds the pages' texts, not their images. ``index.insert_nodes(embedding(pages))`` embeds the images, and so does
+    ``from_documents`` with ``transformations=[embedding]``.
 
     Texts and queries get prompts of their own. Vectors are lists of Python floats, of unit length. Making one starts
     nothing; the first text or image does. May be used by many threads and event loops at once, whose requests share
@@ -57,6 +62,8 @@ class JinaVLLMEmbedding(EmbeddingCalls):
         num_workers: How many batches of one asynchronous call are under way at once; 2 by default.
         truncate: Cut texts that are longer than the engine takes, instead of raising. Logged once.
         image_limits: What an image may cost.
+        empty_text: A text without content raises; or ``"prompt"`` to embed its prompt alone, as the model's own code
+            does, for stores and splitters that give one. A retriever's ``insert_nodes`` refuses it all the same.
         engine_options: Those of `InProcessEngine`, vLLM's among them, for an engine of its own. They may hold a token
             of the hub: serialised are digests of those that change vectors.
         embeddings_cache: Any key-value store of LlamaIndex's. The caller's.
@@ -200,23 +207,24 @@ class JinaVLLMEmbedding(EmbeddingCalls):
         """Embed nodes: the image of one that has one, the text of any other.
 
         Returns:
-            The nodes themselves, as LlamaIndex's embeddings do, each with its ``embedding``. If one cannot be embedded,
-            none is changed.
+            The nodes themselves, as LlamaIndex's embeddings do, each with its ``embedding``; in place of one that came
+            from no document a copy that is its own source. If one cannot be embedded, none is changed.
 
         Raises:
             ItemTypeError: A node should have an image and has none; ``index`` names it.
-            EmptyTextError: A node has neither text nor image; ``index`` names it.
+            EmptyTextError: A node has neither text nor image, and ``empty_text`` is ``"raise"``; ``index`` names it.
             Exception: As `get_image_embedding_batch` and `get_text_embedding_batch`.
         """
-        return _with_embeddings(nodes, self._batched(NODES, nodes, show_progress=show_progress))
+        return _with_embeddings(nodes, self._batched(node_kind(self.empty_text), nodes, show_progress=show_progress))
 
     @_dispatcher.span
     async def acall(self, nodes: Sequence[BaseNode], *, show_progress: bool = False, **_: Any) -> Sequence[BaseNode]:
         """Do as a call, without blocking the event loop. Cancelling stops the work."""
-        return _with_embeddings(nodes, await self._abatched(NODES, nodes, show_progress=show_progress))
+        kind = node_kind(self.empty_text)
+        return _with_embeddings(nodes, await self._abatched(kind, nodes, show_progress=show_progress))
 
 
 def _with_embeddings(nodes: Sequence[BaseNode], vectors: Sequence[Embedding]) -> Sequence[BaseNode]:
     for node, vector in zip(nodes, vectors, strict=True):
         node.embedding = vector
-    return nodes
+    return [with_source(node) for node in nodes]

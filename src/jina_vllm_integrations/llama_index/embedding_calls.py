@@ -2,13 +2,15 @@
 
 # Pydantic reads the annotations of this module, so they are not postponed.
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from llama_index.core.base.embeddings.base import Embedding
 from pydantic import PrivateAttr
 
-from jina_vllm_integrations.adapters.dense_cache import CachedEncoder
+from jina_vllm_integrations.adapters.cached_encoder import CachedEncoder
+from jina_vllm_integrations.adapters.dense_cache import DenseCache
 from jina_vllm_integrations.adapters.lazy_encoder import LazyEncoder
 from jina_vllm_integrations.encoding.encoder import JinaEncoder
 from jina_vllm_integrations.foundation.closable import Closable
@@ -34,7 +36,7 @@ class EmbeddingCalls(Closable, EmbeddingSettings):
     def model_post_init(self, context: Any, /) -> None:
         """Check what an engine needs, without making one."""
         super().model_post_init(context)
-        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions)
+        self._encoder = LazyEncoder.of(self, dimensions=self.dimensions, empty_text=self.empty_text)
 
     def encoder(self) -> JinaEncoder:
         """Return the encoder behind, for what needs token vectors as well. Made when it is first needed.
@@ -51,6 +53,37 @@ class EmbeddingCalls(Closable, EmbeddingSettings):
         if self.engine is not None:
             self.model_name = encoder.engine.checkpoint.model
         return encoder
+
+    def dense_cache(self) -> DenseCache | None:
+        """Return the cache as the encoder's vectors are kept in it, for what computes them in its own way.
+
+        Errors are those of `encoder`.
+        """
+        if self.embeddings_cache is None:
+            return None
+        return DenseCache(self.encoder(), KVStoreBytes(self.embeddings_cache))
+
+    @contextmanager
+    def reporting(self) -> Iterator[Callable[[Sequence[str], list[Embedding]], None]]:
+        """Have the rate limiter asked and events and callbacks sent of a batch, whoever computes it within.
+
+        Yields what is to be called with what the batch's items are called, and their vectors. Errors are those of
+        `encoder`, and the rate limiter's.
+        """
+        self.encoder()  # so that the start event names the model
+        with embedding_events(self) as end:
+            if self.rate_limiter is not None:
+                self.rate_limiter.acquire()
+            yield end
+
+    @asynccontextmanager
+    async def areporting(self) -> AsyncIterator[Callable[[Sequence[str], list[Embedding]], None]]:
+        """Do as `reporting`, without blocking the event loop."""
+        await asyncio.to_thread(self.encoder)
+        with embedding_events(self) as end:
+            if self.rate_limiter is not None:
+                await self.rate_limiter.async_acquire()
+            yield end
 
     def close(self) -> None:
         """Close an engine of its own; the caller's stays open. Later calls raise `EngineClosedError`."""
@@ -100,19 +133,13 @@ class EmbeddingCalls(Closable, EmbeddingSettings):
         return await batch.avectors(self._item_encoder(await asyncio.to_thread(self.encoder)))
 
     def _reported(self, batch: Batch) -> list[Embedding]:
-        self.encoder()  # so that the start event names the model
-        with embedding_events(self) as end:
-            if self.rate_limiter is not None:
-                self.rate_limiter.acquire()
+        with self.reporting() as end:
             vectors = self._vectors(batch)
             end(batch.labels(), vectors)
         return vectors
 
     async def _areported(self, batch: Batch) -> list[Embedding]:
-        await asyncio.to_thread(self.encoder)
-        with embedding_events(self) as end:
-            if self.rate_limiter is not None:
-                await self.rate_limiter.async_acquire()
+        async with self.areporting() as end:
             vectors = await self._avectors(batch)
             end(await asyncio.to_thread(batch.labels), vectors)
         return vectors
@@ -144,9 +171,8 @@ class EmbeddingCalls(Closable, EmbeddingSettings):
                     task.cancel()
 
     def _item_encoder(self, encoder: JinaEncoder) -> ItemEncoder:
-        if self.embeddings_cache is None:
-            return UniqueEncoder(encoder)
-        return CachedEncoder(encoder, KVStoreBytes(self.embeddings_cache))
+        cache = self.dense_cache()
+        return UniqueEncoder(encoder) if cache is None else CachedEncoder(encoder, cache)
 
 
 def _unpickled(make: Callable[[], EmbeddingCalls]) -> EmbeddingCalls:

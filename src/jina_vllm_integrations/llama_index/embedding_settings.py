@@ -16,7 +16,7 @@ from jina_vllm_integrations.encoding.engine import Engine
 from jina_vllm_integrations.engines.vllm_options import vector_options
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.types import Task
+from jina_vllm_integrations.types import EmptyText, Task
 
 # Opens the model, and changes nothing about it.
 _SECRET_OPTIONS = {"hf_token"}
@@ -39,6 +39,7 @@ class EmbeddingSettings(CopiedBySettings, MultiModalEmbedding):
     embed_batch_size: int = Field(default=1024, gt=0, le=2048)
     truncate: bool = Field(default=False, frozen=True)
     image_limits: ImageLimits = Field(default=ImageLimits(), frozen=True)
+    empty_text: EmptyText = Field(default="raise", frozen=True)
     engine_options: dict[str, Any] = Field(default_factory=dict, repr=False, frozen=True)
     embeddings_cache: Any = Field(default=None, exclude=True, repr=False)
     ingestion_cache: bool = Field(default=False, frozen=True)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from llama_index.core.base.llms.types import ImageBlock
 from llama_index.core.schema import BaseNode, ImageDocument, ImageNode, MetadataMode, Node
-from PIL import Image
 
 from jina_vllm_integrations.errors import EmptyTextError, ItemTypeError
-from jina_vllm_integrations.foundation.opening import Beneath
-from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
 from jina_vllm_integrations.llama_index.node_images import held_image
 from jina_vllm_integrations.types import ImageInput, TextInput
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.images import ImageSource
+    from jina_vllm_integrations.types import EmptyText
 
 LlamaIndexImage: TypeAlias = "ImageSource | ImageInput | BaseNode | ImageBlock"
 """An image: a source of this package's, a ``str`` among them, a node with an image, or a block of a message."""
@@ -46,47 +42,22 @@ def image_item(image: LlamaIndexImage) -> ImageInput:
     return ImageInput(image)
 
 
-def node_item(node: BaseNode) -> TextInput | ImageInput:
+def node_item(node: BaseNode, *, empty_text: EmptyText = "raise") -> TextInput | ImageInput:
     """Return what of a node is embedded: its image, or of one without the text that LlamaIndex embeds.
 
     Raises:
         ItemTypeError: The node should have an image and has none.
-        EmptyTextError: It has neither image nor text.
+        EmptyTextError: It has neither image nor text, and that raises.
     """
     if _should_have_image(node):
         return _node_image(node)
     text = node.get_content(metadata_mode=MetadataMode.EMBED)
-    if text.strip():
+    if text.strip() or empty_text == "prompt":
         return TextInput(text)
     raise EmptyTextError(
         f"a node must have a text or an image, {node.node_id!r} has neither. Leave it out; if a splitter made it of a "
         "Node(image_resource=...), make that an ImageDocument, which keeps its image."
     )
-
-
-def label(item: TextInput | ImageInput) -> str:
-    """Return what events call an item: a text, path, or URL without what may be secret, but never an image's bytes."""
-    return item.text if isinstance(item, TextInput) else _image_label(item.source)
-
-
-def _image_label(source: ImageSource) -> str:
-    match source:
-        case str() if is_data_uri(source):
-            return _content_label(source.encode())
-        case str() | os.PathLike() | Beneath():
-            name = str(source) if isinstance(source, Beneath) else os.fsdecode(source)
-            return url_label(name) if is_url(name) else name
-        case bytes() | bytearray() | memoryview():
-            return _content_label(source)
-        case io.BytesIO():
-            return _content_label(source.getbuffer())
-        case Image.Image():  # whose pixels may not be decoded yet
-            return "image:{}x{} pixels".format(*source.size)
-    return f"image:{getattr(source, 'name', 'binary file')}"
-
-
-def _content_label(content: bytes | bytearray | memoryview) -> str:
-    return f"image:{hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def _should_have_image(node: BaseNode) -> bool:

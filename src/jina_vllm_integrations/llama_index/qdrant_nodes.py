@@ -9,7 +9,8 @@ from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
 from jina_vllm_integrations.errors import StoreFormatError
-from jina_vllm_integrations.llama_index.rankables import coming_items, query_item
+from jina_vllm_integrations.llama_index.queries import query_item
+from jina_vllm_integrations.llama_index.rankables import coming_items
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

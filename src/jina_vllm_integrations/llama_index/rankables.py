@@ -10,13 +10,13 @@ from jina_vllm_integrations.adapters.batches import items_of, items_or_errors
 from jina_vllm_integrations.adapters.content_notes import KEY, note, with_known
 from jina_vllm_integrations.errors import EmptyTextError, InputError, ItemTypeError, noting
 from jina_vllm_integrations.llama_index.node_images import allowed_image, image_source
-from jina_vllm_integrations.types import ImageInput, TextInput
+from jina_vllm_integrations.types import TextInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from llama_index.core.schema import BaseNode, QueryBundle
+    from llama_index.core.schema import BaseNode
 
     from jina_vllm_integrations.adapters.page_images import PageImages
     from jina_vllm_integrations.foundation.skipping import OnError
@@ -34,19 +34,6 @@ def listed(nodes: Iterable[NodeWithScore]) -> list[NodeWithScore]:
         ItemTypeError: One of them is none; ``index`` is its position.
     """
     return [_node_with_score(node, index) for index, node in enumerate(nodes)]
-
-
-def query_item(query_bundle: QueryBundle | None) -> Item:
-    """Return what is searched for: the bundle's image if it has one, else its text.
-
-    Raises:
-        InputError: There is none.
-    """
-    if query_bundle is None:
-        raise InputError("reranking needs a query, got none. Pass query_str= or query_bundle=.")
-    if query_bundle.image_path is not None:
-        return ImageInput(query_bundle.image_path)
-    return query_bundle.query_str
 
 
 def noting_ids(nodes: Sequence[NodeWithScore]) -> AbstractContextManager[None]:

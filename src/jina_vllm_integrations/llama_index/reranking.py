@@ -12,12 +12,13 @@ from pydantic import ConfigDict, Field
 from jina_vllm_integrations.adapters.found import Placed
 from jina_vllm_integrations.adapters.late_interaction import LateInteraction
 from jina_vllm_integrations.foundation.closable import Closable
+from jina_vllm_integrations.llama_index.queries import query_bundle as asked
+from jina_vllm_integrations.llama_index.queries import query_item
 from jina_vllm_integrations.llama_index.rankables import (
     found_items,
     listed,
     names_of,
     noting_ids,
-    query_item,
     with_score,
 )
 from jina_vllm_integrations.llama_index.rerank_events import Reranking, reranking
@@ -35,7 +36,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
     out of stores: one that cannot be ranked takes no other along, by ``on_found_error``. Strangers may have written
     them: a local image must be inside ``allowed_image_roots`` once links are followed, and a
     URL needs ``allow_image_urls``. An image inside the node needs nothing. The query may be an image, too, as
-    ``QueryBundle(query_str="", image_path=...)``: it is the caller's own, so it is read wherever it is.
+    ``QueryBundle(query_str="", image_path=...)``, or both with a ``query_str``: it is the caller's own, so the image is
+    read wherever it is.
 
     Give it a ``store``: each node is then computed once, and later only the query.
 
@@ -102,7 +104,8 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
 
         Args:
             nodes: Texts and images. They stay as they are.
-            query_bundle: What is searched for: its ``image_path`` if it has one, else its ``query_str``.
+            query_bundle: What is searched for: its ``query_str``, its ``image_path``, or both together as a
+                `TextImageQuery`. Also what else `query_bundle` takes.
 
         Returns:
             Copies, the best first, of equals the earlier, each with its score as a ``float``.
@@ -116,6 +119,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
             StoreError: The store cannot be read or written.
         """
         nodes = listed(nodes)
+        query_bundle = None if query_bundle is None else asked(query_bundle)
         with self._told(nodes, query_bundle, self._model_name()) as call, noting_ids(nodes):
             query = query_item(query_bundle)
             candidates = self._candidates(nodes)
@@ -128,6 +132,7 @@ class JinaVLLMRerank(LateInteraction, Closable, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         """Do as `_postprocess_nodes`, without blocking the event loop. Cancelling stops the work."""
         nodes = listed(nodes)
+        query_bundle = None if query_bundle is None else asked(query_bundle)
         model_name = await asyncio.to_thread(self._model_name)
         with self._told(nodes, query_bundle, model_name) as call, noting_ids(nodes):
             query = query_item(query_bundle)

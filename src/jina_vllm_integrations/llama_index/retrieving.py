@@ -16,7 +16,9 @@ from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
 from jina_vllm_integrations.llama_index.node_images import as_image_node
 from jina_vllm_integrations.llama_index.qdrant_nodes import QdrantNodes
+from jina_vllm_integrations.llama_index.queries import TakesMessages
 from jina_vllm_integrations.llama_index.searches import Search
+from jina_vllm_integrations.llama_index.sources import with_source
 from jina_vllm_integrations.llama_index.two_stages import TwoStages
 
 if TYPE_CHECKING:
@@ -33,15 +35,17 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.token_store import TokenStore
 
 
-class JinaVLLMMultiVectorRetriever(BaseRetriever):
+class JinaVLLMMultiVectorRetriever(TakesMessages, BaseRetriever):
     """Finds texts and page images by dense vectors, and ranks what it found by late interaction.
 
     The first stage is an index of LlamaIndex's over any vector store, or any retriever; the token vectors of the second
     are kept in a `TokenStore`. Or both stages are in Qdrant, which needs no image to rank. Texts and images share one
     space, and so one index: a `VectorStoreIndex`, not LlamaIndex's multimodal one.
 
-    A query is a text, or an image as ``QueryBundle(query_str="", image_path=...)``, which is the caller's own. Results
-    are copies of nodes with MaxSim over the number of the query's tokens, at most 1 and comparable across queries.
+    A query is a text, or an image as ``QueryBundle(query_str="", image_path=...)``, which is the caller's own; with a
+    ``query_str`` beside its image it is both, as a `TextImageQuery`. `retrieve` takes whatever `query_bundle` does,
+    such as a ``ChatMessage``. Results are copies of nodes with MaxSim over the number of the query's tokens, at most 1
+    and comparable across queries.
 
     Making one starts nothing. May be used by many threads and coroutines at once, whose queries share the engine's
     batches. What it is given stays the caller's to close, and copies share it.
@@ -68,7 +72,8 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
         image_keys: Where metadata may name an image, as for `JinaVLLMRerank`, like the following two.
         allowed_image_roots: The folders whose files nodes may name.
         allow_image_urls: Fetch http and https URLs that nodes name, from public addresses only.
-        callback_manager: LlamaIndex's.
+        callback_manager: LlamaIndex's. It is told of the search and its second stage; the ``embedding``'s own of what
+            is embedded, by its batches, with its rate limiter asked and its cache read and filled.
 
     Raises:
         OptionError: Not one of ``index``, ``retriever`` and ``qdrant``; no ``embedding`` with the first two, or
@@ -136,7 +141,9 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
     def insert_nodes(self, nodes: Iterable[BaseNode], *, on_error: OnError = "raise") -> list[Skipped]:
         """Compute and keep nodes: by the image that a node holds or its metadata names, or else by the text.
 
-        All are checked before the first is computed. What was kept before another error stays.
+        All are checked before the first is computed. What was kept before another error stays. A node takes the place
+        of one with its id. One that came from no document is its own source, so that an index's ``delete_ref_doc``
+        finds it.
 
         Args:
             nodes: Texts and page images. They stay as they are.
@@ -150,7 +157,8 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
             OptionError: The first stage is a retriever.
             CheckpointError: The model cannot be served, or has no multi-vector head.
             EngineError: The engine did not start, was closed or died.
-            StoreError: The token store or Qdrant's collection cannot be written.
+            StoreError: The token store or Qdrant's collection cannot be written; or the index's vector store cannot
+                replace a node that is there, or each call of its overwrites what is there and these need several.
         """
         return self._nodes.insert(_nodes(nodes), on_error)
 
@@ -174,8 +182,13 @@ class JinaVLLMMultiVectorRetriever(BaseRetriever):
 
     def _search(self, query: QueryBundle) -> Search:
         k = self.similarity_top_k
-        fetch_k = None if self.fetch_k is None else max(k, self.fetch_k)
-        return Search(query=query, k=k, fetch_k=fetch_k, filters=self.filters)
+        return Search(
+            query=query,
+            k=k,
+            fetch_k=None if self.fetch_k is None else max(k, self.fetch_k),
+            filters=self.filters,
+            callback_manager=self.callback_manager,
+        )
 
 
 def _node_index(
@@ -219,7 +232,7 @@ def _check_embeds_alike(index: VectorStoreIndex, embedding: JinaVLLMEmbedding) -
 def _nodes(nodes: Iterable[BaseNode]) -> list[BaseNode]:
     if isinstance(nodes, BaseNode):
         raise ItemTypeError("nodes must be several, got one. Write [node].")
-    return [as_image_node(_node(node, index)) for index, node in enumerate(nodes)]
+    return [with_source(as_image_node(_node(node, index))) for index, node in enumerate(nodes)]
 
 
 def _node(node: object, index: int) -> BaseNode:

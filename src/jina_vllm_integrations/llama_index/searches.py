@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llama_index.core.callbacks import CallbackManager
     from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
     from jina_vllm_integrations.foundation.skipping import OnError, Skipped
@@ -18,16 +19,18 @@ class Search:
     """How a query is answered.
 
     Attributes:
-        query: A text or an image.
+        query: A text, an image, or both.
         k: How many nodes to return at most.
         fetch_k: How many to find in the first stage, and rank; ``None`` for what it finds.
         filters: Which may be found, as the first stage has it; ``None`` for all.
+        callback_manager: Who is told of the stages.
     """
 
     query: QueryBundle
     k: int
     fetch_k: int | None
     filters: Any
+    callback_manager: CallbackManager
 
 
 class NodeIndex(Protocol):

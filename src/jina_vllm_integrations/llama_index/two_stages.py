@@ -11,25 +11,31 @@ from llama_index.core.indices import VectorStoreIndex
 from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from jina_vllm_integrations.adapters.document_vectors import DocumentVectors, lots_of
+from jina_vllm_integrations.adapters.document_vectors import DocumentVectors
 from jina_vllm_integrations.adapters.fewer import fewer
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.adapters.portions import aportions, portions
 from jina_vllm_integrations.adapters.query_vectors import QueryVectors
 from jina_vllm_integrations.errors import OptionError, naming
+from jina_vllm_integrations.llama_index.deleting import adelete_nodes, delete_nodes
 from jina_vllm_integrations.llama_index.filtering import check_reads_filters
+from jina_vllm_integrations.llama_index.queries import query_item
 from jina_vllm_integrations.llama_index.rankables import (
     coming_items,
     found_items,
     names_of,
     noting_ids,
-    query_item,
     with_note,
     with_score,
     without_note,
 )
+from jina_vllm_integrations.llama_index.reported_documents import areported, reported
+from jina_vllm_integrations.llama_index.rerank_events import reranking
+from jina_vllm_integrations.llama_index.writing import NodeWrites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from llama_index.core.base.base_retriever import BaseRetriever
     from llama_index.core.schema import BaseNode
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.errors import InputError
     from jina_vllm_integrations.foundation.skipping import OnError, Skipped
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
+    from jina_vllm_integrations.llama_index.rerank_events import Reranking
     from jina_vllm_integrations.llama_index.searches import Search
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.token_store.keys import Known
@@ -77,52 +84,80 @@ class TwoStages:
     def search(self, search: Search) -> list[NodeWithScore]:
         """Return the best first."""
         first = self._retriever(search)
-        vectors = QueryVectors.of(query_item(search.query), self._embedding.encoder(), self._token_store)
+        query = query_item(search.query)
+        with self._embedding.reporting() as end:
+            cache = self._embedding.dense_cache()
+            vectors = QueryVectors.of(query, self._embedding.encoder(), self._token_store, cache)
+            end([label(query)], [vectors.dense.tolist()])
         found = self._few(self._found(first, _with_vector(search.query, vectors.dense)), search)
-        with naming(None), noting_ids(found):
+        with self._told(found, search, vectors) as call, naming(None), noting_ids(found):
             candidates = self._items(found)
-            return _ranked(found, vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors))
+            ranked = vectors.ranked(candidates, search.k, names=names_of(found), errors=self._errors)
+            call.nodes = _ranked(found, ranked)
+        return call.nodes
 
     async def asearch(self, search: Search) -> list[NodeWithScore]:
         """Do as `search`, without blocking the event loop."""
         first = self._retriever(search)
-        encoder = await asyncio.to_thread(self._embedding.encoder)
-        vectors = await QueryVectors.aof(query_item(search.query), encoder, self._token_store)
+        query = query_item(search.query)
+        async with self._embedding.areporting() as end:
+            cache = self._embedding.dense_cache()
+            encoder = await asyncio.to_thread(self._embedding.encoder)
+            vectors = await QueryVectors.aof(query, encoder, self._token_store, cache)
+            end([label(query)], [vectors.dense.tolist()])
         found = self._few(await self._afound(first, _with_vector(search.query, vectors.dense)), search)
-        with naming(None), noting_ids(found):
+        with self._told(found, search, vectors) as call, naming(None), noting_ids(found):
             candidates = await asyncio.to_thread(self._items, found)
             ranked = await vectors.aranked(candidates, search.k, names=names_of(found), errors=self._errors)
-            return _ranked(found, ranked)
+            call.nodes = _ranked(found, ranked)
+        return call.nodes
 
     def insert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Compute and keep nodes, by one call of the store's where all fits, and return those that were skipped."""
-        index = self._index()
+        writes = NodeWrites(self._index())
         given = coming_items(nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(self._embedding.encoder(), nodes, on_error)
-        for positions, dense in portions(vectors.compute(given, lots_of(len(nodes)))):
-            index.insert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
+        for positions, dense in portions(reported(vectors, self._embedding, given)):
+            writes.write(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     async def ainsert(self, nodes: Sequence[BaseNode], on_error: OnError) -> list[Skipped]:
         """Do as `insert`, without blocking the event loop."""
-        index = self._index()
+        writes = NodeWrites(self._index())
         given = await asyncio.to_thread(coming_items, nodes, self._images, MetadataMode.EMBED, on_error)
         vectors = self._vectors(await asyncio.to_thread(self._embedding.encoder), nodes, on_error)
-        async with aclosing(aportions(vectors.acompute(given, lots_of(len(nodes))))) as computed:
+        async with aclosing(aportions(areported(vectors, self._embedding, given))) as computed:
             async for positions, dense in computed:
-                await index.ainsert_nodes(_embedded(self._noted(nodes, positions, vectors), dense))
+                await writes.awrite(_embedded(self._noted(nodes, positions, vectors), dense))
         return vectors.skipped
 
     def delete(self, node_ids: Sequence[str]) -> None:
         """Delete nodes. Token vectors stay: other nodes may have the same content."""
-        self._index().delete_nodes(list(node_ids), delete_from_docstore=True)
+        delete_nodes(self._index(), node_ids, from_docstore=True)
 
     async def adelete(self, node_ids: Sequence[str]) -> None:
         """Do as `delete`, without blocking the event loop."""
-        await self._index().adelete_nodes(list(node_ids), delete_from_docstore=True)
+        await adelete_nodes(self._index(), node_ids, from_docstore=True)
 
     def _vectors(self, encoder: JinaEncoder, nodes: Sequence[BaseNode], on_error: OnError) -> DocumentVectors:
-        return DocumentVectors(encoder, self._token_store, on_error=on_error, names=[node.node_id for node in nodes])
+        return DocumentVectors(
+            encoder,
+            self._token_store,
+            on_error=on_error,
+            names=[node.node_id for node in nodes],
+            cache=self._embedding.dense_cache(),
+        )
+
+    def _told(
+        self, found: list[NodeWithScore], search: Search, vectors: QueryVectors
+    ) -> AbstractContextManager[Reranking]:
+        return reranking(
+            found,
+            search.query,
+            top_n=search.k,
+            model_name=vectors.reranker.encoder.engine.checkpoint.model,
+            callback_manager=search.callback_manager,
+        )
 
     def _index(self) -> VectorStoreIndex:
         if isinstance(self._first, VectorStoreIndex):

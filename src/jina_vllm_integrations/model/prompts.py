@@ -18,7 +18,18 @@ from jina_vllm_integrations.errors import (
     ItemTypeError,
     TextTooLongError,
 )
-from jina_vllm_integrations.types import ImageInput, ImagePrompt, Item, Prompt, Role, Task, TextInput, TextPrompt
+from jina_vllm_integrations.types import (
+    EmptyText,
+    ImageInput,
+    ImagePrompt,
+    Item,
+    Prompt,
+    Role,
+    Task,
+    TextImageQuery,
+    TextInput,
+    TextPrompt,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -60,6 +71,7 @@ class PromptBuilder:
         task: Decides the prefix, together with each call's role.
         max_tokens: The longest prompt that the engine takes.
         truncate: Cut longer texts at their end, instead of raising.
+        empty_text: What to do about a text without content.
         image_limits: What an image may cost.
     """
 
@@ -71,6 +83,7 @@ class PromptBuilder:
         max_tokens: int,
         truncate: bool,
         image_limits: images.ImageLimits,
+        empty_text: EmptyText = "raise",
     ) -> None:
         self._checkpoint = checkpoint
         self._task = task
@@ -78,6 +91,7 @@ class PromptBuilder:
         self._truncate = truncate
         self._truncation_logged = False
         self._image_limits = image_limits
+        self._empty_text = empty_text
         self._image_token_ids = _encode_literal(IMAGE_PROMPT, checkpoint.tokenizer)
 
     def build(self, item: Item, role: Role) -> Prompt:
@@ -97,13 +111,18 @@ class PromptBuilder:
                 return self._build_image(ImageInput(item))
             case _ if hasattr(item, "read"):
                 return self._build_image(ImageInput(item))
+            case TextImageQuery():
+                raise ItemTypeError(
+                    "an item is a text or an image, got a TextImageQuery, which is searched or ranked by. Pass its "
+                    "text, or its image."
+                )
         raise ItemTypeError(
             "an item is a text (str) or an image (path object, bytes, binary file, PIL image, or "
             f"ImageInput(...) around a path, URL or data URI given as str), got {type(item).__name__} {item!r:.60}."
         )
 
     def _build_text(self, text: str, role: Role) -> TextPrompt:
-        _check_text(text)
+        _check_text(text, self._empty_text)
         prompt = text_prompt(text, role=role, task=self._task)
         token_ids = self._checkpoint.tokenizer.encode(prompt, add_special_tokens=False).ids
         if len(token_ids) > self._max_tokens:
@@ -131,11 +150,14 @@ class PromptBuilder:
         return prompt
 
 
-def _check_text(text: object) -> None:
+def _check_text(text: object, empty_text: EmptyText) -> None:
     if not isinstance(text, str):
         raise ItemTypeError(f"TextInput takes a str, got {type(text).__name__} {text!r:.60}.")
-    if not text.strip():
-        raise EmptyTextError(f"a text must have content, got {text!r:.60}. Leave it out, or embed what stands for it.")
+    if not text.strip() and empty_text == "raise":
+        raise EmptyTextError(
+            f"a text must have content, got {text!r:.60}. Leave it out, embed what stands for it, or choose "
+            "empty_text='prompt' where a store insists on a vector."
+        )
     if text.startswith("data:image/"):
         raise ItemTypeError(
             f"a str is a text, and this one is an image's data URI: {text[:40]!r}. Write ImageInput(uri)."

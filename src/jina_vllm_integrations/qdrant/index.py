@@ -7,7 +7,8 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.errors import CheckpointError, InputError, naming
+from jina_vllm_integrations.encoding.queries import aembed_query, embed_query
+from jina_vllm_integrations.errors import CheckpointError, InputError
 from jina_vllm_integrations.foundation.closable import Closable
 from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.foundation.progress import progress_bar
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.queries import QueryTokens
     from jina_vllm_integrations.foundation.skipping import KeptIds, OnError
-    from jina_vllm_integrations.types import FloatArray, Item, Role, TokenVectors
+    from jina_vllm_integrations.types import FloatArray, Item, Query, Role
 
 
 class QdrantIndex(SharedByCopies, Closable):
@@ -161,7 +163,7 @@ class QdrantIndex(SharedByCopies, Closable):
 
     def search(
         self,
-        query: Item,
+        query: Query,
         *,
         limit: int = 10,
         prefetch: int = 100,
@@ -172,7 +174,7 @@ class QdrantIndex(SharedByCopies, Closable):
         """Find points by their dense vectors, and rank them by MaxSim of their token vectors, inside Qdrant.
 
         Args:
-            query: A text or an image.
+            query: A text, an image, or both as a `TextImageQuery`.
             limit: How many points to return.
             prefetch: How many points to find and rank; at least ``limit`` are.
             query_filter: Which payloads a point may have. Applies before points are counted.
@@ -191,13 +193,11 @@ class QdrantIndex(SharedByCopies, Closable):
             EngineError: The engine did not start, was closed or died.
         """
         find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact, normalize=normalize)
-        with naming(None):
-            dense, (tokens,) = self._encoder.embed_both([query], role="query")
-        return find(dense[0], tokens)
+        return find(*embed_query(self._encoder, query))
 
     async def asearch(
         self,
-        query: Item,
+        query: Query,
         *,
         limit: int = 10,
         prefetch: int = 100,
@@ -207,9 +207,7 @@ class QdrantIndex(SharedByCopies, Closable):
     ) -> list[QdrantHit]:
         """Do as `search`, without blocking the event loop."""
         find = self._finder(limit=limit, prefetch=prefetch, query_filter=query_filter, exact=exact, normalize=normalize)
-        with naming(None):
-            dense, (tokens,) = await self._encoder.aembed_both([query], role="query")
-        return await asyncio.to_thread(find, dense[0], tokens)
+        return await asyncio.to_thread(find, *await aembed_query(self._encoder, query))
 
     def payloads(self, ids: Iterable[str]) -> list[dict[str, Any] | None]:
         """Return the payload of each point, by the ids that `upsert` returned or was given; ``None`` for none.
@@ -258,13 +256,13 @@ class QdrantIndex(SharedByCopies, Closable):
 
     def _finder(
         self, *, limit: int, prefetch: int, query_filter: models.Filter | None, exact: bool, normalize: Normalize
-    ) -> Callable[[FloatArray, TokenVectors], list[QdrantHit]]:
+    ) -> Callable[[FloatArray, QueryTokens], list[QdrantHit]]:
         """Check a search's options, before its query is embedded, and return what is left to do with its vectors."""
         for name, value in (("limit", limit), ("prefetch", prefetch)):
             check_count(name, value)
         check_choice("normalize", normalize, Normalize)
 
-        def find(dense: FloatArray, tokens: TokenVectors) -> list[QdrantHit]:
+        def find(dense: FloatArray, tokens: QueryTokens) -> list[QdrantHit]:
             vectors = floats_of(tokens, index=None)
             hits = self._collection.search(
                 dense, vectors, limit=limit, prefetch=max(limit, prefetch), query_filter=query_filter, exact=exact

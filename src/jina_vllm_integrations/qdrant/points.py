@@ -20,13 +20,14 @@ from jina_vllm_integrations.foundation.skipping import KeptIds, OnError, Skippin
 from jina_vllm_integrations.images.documents import DrawnPage
 from jina_vllm_integrations.qdrant.companions import Companions
 from jina_vllm_integrations.qdrant.ids import content_id, point_id
-from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput
+from jina_vllm_integrations.types import FloatArray, ImageInput, Item, TextInput, TokenVectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jina_vllm_integrations.encoding.queries import QueryTokens
     from jina_vllm_integrations.encoding.results import Result
-    from jina_vllm_integrations.types import Role, Task, TokenVectors
+    from jina_vllm_integrations.types import Role, Task
 
 MAX_FLOATS = 2**20
 """A server refuses a multi-vector of as many floats; the embedded Qdrant takes it, and could not move to a server."""
@@ -214,13 +215,13 @@ def _vectors_of(result: Result, index: int) -> tuple[FloatArray, FloatArray]:
     return dense, floats_of(tokens, index=index)
 
 
-def floats_of(tokens: TokenVectors, *, index: int | None) -> FloatArray:
-    """Return an item's token vectors. *Shape:* ``(n_tokens, token_dimensions)``, float32.
+def floats_of(tokens: QueryTokens, *, index: int | None) -> FloatArray:
+    """Return an item's token vectors, or a query's. *Shape:* ``(n_tokens, token_dimensions)``, float32.
 
     Raises:
         InputError: They are more than a Qdrant server takes.
     """
-    vectors = np.asarray(tokens.vectors, dtype=np.float32)
+    vectors = np.asarray(tokens.vectors if isinstance(tokens, TokenVectors) else tokens, dtype=np.float32)
     if vectors.size >= MAX_FLOATS:
         n_tokens, size = vectors.shape
         raise InputError(

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jina_vllm_integrations.errors import InputError, naming
+import numpy as np
+
+from jina_vllm_integrations.encoding.queries import items_of_query, naming_half, tokens_of_query
+from jina_vllm_integrations.encoding.results import tokens_of
+from jina_vllm_integrations.errors import InputError, naming, renaming
 from jina_vllm_integrations.token_store.keys import Known, each_pinned, source_key
 from jina_vllm_integrations.types import TokenVectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.queries import QueryTokens
+    from jina_vllm_integrations.encoding.results import Result
     from jina_vllm_integrations.foundation.skipping import Skipping
     from jina_vllm_integrations.token_store import TokenStore
-    from jina_vllm_integrations.types import Item, Request
+    from jina_vllm_integrations.types import Item, Query, Request
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,26 +31,46 @@ class Plan:
     """What one call computes.
 
     Attributes:
-        query: The query's vectors where they were given.
+        query: What was asked, or its vectors where they were given.
+        n_asked: How many of the requests are the query's: none where its vectors were given, two of a text and an
+            image.
         positions: Of the good candidates with each key; equal candidates have equal keys.
         found: What the store has.
-        requests: The query's unless it was computed before, then those of the keys that are missing.
+        requests: The query's, then those of the keys that are missing.
         missing: These keys.
         skipping: What is done about bad candidates.
     """
 
-    query: TokenVectors | None
+    query: Query | QueryTokens
+    n_asked: int
     positions: dict[bytes, list[int]]
     found: dict[bytes, TokenVectors]
     requests: list[Request]
     missing: list[bytes]
     skipping: Skipping
 
-    @property
-    def asked_for(self) -> list[int | None]:
-        """Which candidate each request is about; ``None`` for the query."""
-        asked: list[int | None] = [] if self.query is not None else [None]
-        return asked + [self.positions[key][0] for key in self.missing]
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Let an error about one of the requests be about the caller's candidate, or about the query or its half."""
+        asked: list[int | None] = [None] * self.n_asked
+        with renaming(asked + [self.positions[key][0] for key in self.missing]), naming_half(self.query):
+            yield
+
+    def asked(self, answers: Sequence[Result]) -> QueryTokens | None:
+        """Return what candidates are ranked by, of the answers to the query's requests; ``None`` where none are left.
+
+        Raises:
+            InputError: The query is bad, without which nothing can be ranked.
+        """
+        if isinstance(self.query, TokenVectors | np.ndarray):
+            return self.query
+        asked: list[TokenVectors] = []
+        for answer in answers:
+            if isinstance(answer, InputError):
+                with self.naming(), naming(len(asked)):
+                    raise answer
+            asked.append(tokens_of(answer))
+        return tokens_of_query(asked) if asked else None
 
     def leave_out_one(self, error: InputError, keys: Sequence[bytes]) -> bytes:
         """Do as `leave_out` with the one of some keys that an error names, and return it."""
@@ -73,7 +100,7 @@ class Planner:
         self._encoder = encoder
         self._store = store
 
-    def plan(self, query: Item | TokenVectors, candidates: list[Item | Known | InputError], skipping: Skipping) -> Plan:
+    def plan(self, query: Query | QueryTokens, candidates: list[Item | Known | InputError], skipping: Skipping) -> Plan:
         """Look candidates up, and say what is to be computed.
 
         Raises:
@@ -81,7 +108,7 @@ class Planner:
             CheckpointError: The checkpoint has no multi-vector head.
             StoreError: The store cannot be read.
         """
-        asked = [] if isinstance(query, TokenVectors) else self._asked(query)
+        asked = [] if isinstance(query, TokenVectors | np.ndarray) else self._asked(query)
         keys, found = self._known(candidates)
         requests = self._requests(_unknown(candidates, keys), skipping)
         keys |= self._keys(requests, skipping)
@@ -91,7 +118,8 @@ class Planner:
         found |= self._found([key for key in positions if key not in found])
         missing = [key for key in positions if key not in found]
         return Plan(
-            query=query if isinstance(query, TokenVectors) else None,
+            query=query,
+            n_asked=len(asked) if positions else 0,
             positions=positions,
             found=found,
             requests=[*asked, *(requests[positions[key][0]] for key in missing)] if positions else [],
@@ -99,9 +127,9 @@ class Planner:
             skipping=skipping,
         )
 
-    def _asked(self, query: Item) -> list[Request]:
-        with naming(None):
-            return self._encoder.requests([query], role="query", output="tokens")
+    def _asked(self, query: Query) -> list[Request]:
+        with naming(None), naming_half(query):
+            return self._encoder.requests(items_of_query(query), role="query", output="tokens")
 
     def _known(self, candidates: list[Item | Known | InputError]) -> tuple[dict[int, bytes], dict[bytes, TokenVectors]]:
         """Return the keys of candidates whose vectors are found without looking at them, and these vectors."""

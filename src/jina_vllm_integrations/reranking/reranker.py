@@ -10,24 +10,25 @@ import numpy as np
 
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.encoding.results import tokens_of
-from jina_vllm_integrations.errors import InputError, renaming
+from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.foundation.skipping import OnError, Skipping
 from jina_vllm_integrations.reranking.planning import Planner
 from jina_vllm_integrations.reranking.ranking import Ranking
 from jina_vllm_integrations.scoring import score
 from jina_vllm_integrations.scoring.maxsim import Normalize, ranking
-from jina_vllm_integrations.types import Ranked, TokenVectors
+from jina_vllm_integrations.types import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
+    from jina_vllm_integrations.encoding.queries import QueryTokens
     from jina_vllm_integrations.encoding.results import Result
     from jina_vllm_integrations.reranking.planning import Plan
     from jina_vllm_integrations.token_store import TokenStore
     from jina_vllm_integrations.token_store.keys import Known
-    from jina_vllm_integrations.types import Item
+    from jina_vllm_integrations.types import Item, Query, TokenVectors
 
 
 class LateInteractionReranker:
@@ -63,7 +64,7 @@ class LateInteractionReranker:
 
     def rerank(
         self,
-        query: Item | TokenVectors,
+        query: Query | QueryTokens,
         candidates: Iterable[Item | Known | InputError],
         *,
         top_n: int | None = None,
@@ -72,7 +73,8 @@ class LateInteractionReranker:
         """Rank candidates.
 
         Args:
-            query: A text or an image, or its token vectors where a first stage has computed them.
+            query: A text, an image, or both as a `TextImageQuery`; or its token vectors where a first stage has
+                computed them.
             candidates: Texts, images, or a mix of both. Equal ones are computed once. Where whoever reads them could
                 not read one, its `InputError` may stand in its place. Of one that is `Known` no file is read if the
                 store has its vectors.
@@ -98,13 +100,13 @@ class LateInteractionReranker:
         plan = Planner(self.encoder, self.store).plan(query, items, skipping)
         # Where one error ends the call, what is in flight after it is cancelled.
         answers = self.encoder.compute if skipping.raises else self.encoder.answers
-        with renaming(plan.asked_for):
+        with plan.naming():
             results = list(answers(plan.requests))
         return self._ranked(plan, results, top_n)
 
     async def arerank(
         self,
-        query: Item | TokenVectors,
+        query: Query | QueryTokens,
         candidates: Iterable[Item | Known | InputError],
         *,
         top_n: int | None = None,
@@ -116,7 +118,7 @@ class LateInteractionReranker:
         if not items:
             return Ranking()
         plan = await asyncio.to_thread(Planner(self.encoder, self.store).plan, query, items, skipping)
-        with renaming(plan.asked_for):
+        with plan.naming():
             if skipping.raises:
                 results: Sequence[Result] = await self.encoder.acompute(plan.requests)
             else:
@@ -124,11 +126,8 @@ class LateInteractionReranker:
         return await asyncio.to_thread(self._ranked, plan, results, top_n)
 
     def _ranked(self, plan: Plan, results: Sequence[Result], top_n: int | None) -> Ranking:
-        answers = list(results)
-        query = plan.query
-        if query is None and answers:
-            query = _asked_vectors(answers.pop(0))
-        vectors = {**plan.found, **self._kept(plan, answers)}
+        query = plan.asked(results[: plan.n_asked])
+        vectors = {**plan.found, **self._kept(plan, results[plan.n_asked :])}
         scores = {} if query is None else self._scores(plan, query, vectors)
         score_of = {position: scores[key] for key, positions in plan.positions.items() for position in positions}
         stored = {position for key in plan.found for position in plan.positions.get(key, ())}
@@ -161,7 +160,7 @@ class LateInteractionReranker:
             return [self.store.as_kept(tokens, index=index) for index, (_, tokens) in enumerate(computed)]
         return self.store.put_many(computed)
 
-    def _scores(self, plan: Plan, query: TokenVectors, vectors: dict[bytes, TokenVectors]) -> dict[bytes, np.float32]:
+    def _scores(self, plan: Plan, query: QueryTokens, vectors: dict[bytes, TokenVectors]) -> dict[bytes, np.float32]:
         while True:
             keys = list(plan.positions)
             try:
@@ -181,11 +180,3 @@ def _checked(candidates: Iterable[Item | Known | InputError], top_n: int | None)
     if top_n is not None:
         check_count("top_n", top_n)
     return list(candidates)
-
-
-def _asked_vectors(answer: Result) -> TokenVectors:
-    """Return the query's, without which nothing can be ranked."""
-    if isinstance(answer, InputError):
-        answer.index = None
-        raise answer
-    return tokens_of(answer)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from caches import AskedEngine, both
 from jina_vllm_integrations import ImageFormatError, ImageNotFoundError, JinaEncoder
-from jina_vllm_integrations.adapters import dense_cache
+from jina_vllm_integrations.adapters import cached_encoder
 from jina_vllm_integrations.images import ImageHandle
 from jina_vllm_integrations.langchain import JinaVLLMByteStore, JinaVLLMEmbeddings
 from jina_vllm_integrations.testing import FakeEngine
@@ -228,7 +228,7 @@ def test_large_images_take_turns(engine, cache, monkeypatch, embed_multimodal):
     """Of a batch only as many images are read at once as memory allows, and nothing else changes. A white-box test."""
     items = [picture("red"), "a", png("blue"), "b", picture("green"), picture("red"), "a"]
     expected = JinaVLLMEmbeddings(engine=engine).embed_multimodal(items)
-    monkeypatch.setattr(dense_cache, "_MOST_PIXELS", 90 * 60)
+    monkeypatch.setattr(cached_encoder, "_MOST_PIXELS", 90 * 60)
     embeddings = JinaVLLMEmbeddings(engine=engine, cache=cache)
     np.testing.assert_allclose(embed_multimodal(embeddings, items), expected, **ROUNDED)
     assert cache.written == [2, 3, 1]

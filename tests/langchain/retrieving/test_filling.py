@@ -24,9 +24,9 @@ from jina_vllm_integrations import (
     OptionError,
     StoreError,
 )
-from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRetriever
+from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRetriever, PageImageLoader
 from jina_vllm_integrations.qdrant import QdrantIndex
-from langchain_stores import COLOURS, QUERY, chroma, documents, faiss_store, in_memory, names, page
+from langchain_stores import COLOURS, QUERY, chroma, documents, faiss_store, in_memory, names, page, qdrant
 
 
 def test_vectors_that_cannot_be_kept_are_of_the_callers_document(make, engine, call):
@@ -298,3 +298,15 @@ def test_images_of_equal_names_have_texts_of_their_own(make, scans, call):
     call(retriever, "add_images", [scans / "red.png", other / "red.png"])
     found = [document.page_content for document in call(retriever, "invoke", QUERY)]
     assert sorted(found) == ["[more/scans/red.png]", "[scans/red.png]"]
+
+
+@pytest.mark.parametrize("store", [in_memory, chroma, qdrant, QdrantIndex], ids=lambda store: store.__name__)
+def test_images_that_are_added_again_take_their_own_places(make, scans, store, call):
+    """Which are the loader's; an image that comes twice in one call is there twice."""
+    retriever = make(store)
+    given = [scans / "red.png", str(scans / "blue.png"), scans / "red.png"]
+    ids = call(retriever, "add_images", given, metadatas=[{"year": 1}, {"year": 2}, {"year": 3}])
+    assert call(retriever, "add_images", given) == ids
+    assert len(set(ids)) == 3
+    assert len(call(retriever, "invoke", QUERY, k=9)) == 3
+    assert [page.id for page in PageImageLoader([scans / "red.png", scans / "blue.png"]).load()] == ids[:2]

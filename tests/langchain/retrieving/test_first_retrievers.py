@@ -92,7 +92,7 @@ def test_one_of_ours_is_asked_by_images(over, make, scans, call):
 @pytest.mark.parametrize("first", [by_words, lambda: PromptTemplate.from_template("{query}") | by_words()])
 def test_an_image_is_no_query_for_words(over, engine, first, scans, call):
     """It is refused before anything is computed."""
-    with pytest.raises(OptionError, match=r"a TFIDFRetriever, must be asked by a text, got an image.*RunnableLambda"):
+    with pytest.raises(OptionError, match=r"a TFIDFRetriever, must be asked by a text, got what has an image.*RunnableLambda"):
         call(over(first()), "invoke", ImageInput(scans / "green.png"))
     assert engine.batches == []
 
@@ -138,11 +138,14 @@ def test_what_is_found_twice_is_ranked_once(over, call):
 
 
 def test_its_run_is_inside_of_ours(over, call):
-    """Callbacks see both, the one as the other's child."""
+    """Callbacks see both, the one under the stage that finds, which is the other's child."""
 
     class Runs(BaseCallbackHandler):
         def __init__(self):
-            self.started, self.ended = [], 0
+            self.started, self.stages, self.ended = [], {}, 0
+
+        def on_chain_start(self, serialized, inputs, *, run_id, parent_run_id=None, **rest):
+            self.stages[run_id] = (rest["name"], parent_run_id)
 
         def on_retriever_start(self, serialized, query, *, run_id, parent_run_id=None, metadata=None, **rest):
             self.started.append((run_id, parent_run_id, metadata))
@@ -153,7 +156,7 @@ def test_its_run_is_inside_of_ours(over, call):
     runs = Runs()
     call(over(by_words()), "invoke", QUERY, {"callbacks": [runs]})
     (outer, nobody, metadata), (_, parent, _) = runs.started
-    assert (nobody, parent, runs.ended) == (None, outer, 2)
+    assert (nobody, runs.stages[parent], runs.ended) == (None, ("find", outer), 2)
     assert metadata["ls_embedding_provider"] == "jina-vllm"
     assert "ls_vector_store_provider" not in metadata
 

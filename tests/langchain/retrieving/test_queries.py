@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 
-from jina_vllm_integrations import ImageInput, ItemTypeError
+from jina_vllm_integrations import EmptyTextError, ImageInput, ImageNotFoundError, ItemTypeError, TextImageQuery
 from jina_vllm_integrations.langchain import JinaVLLMRerank, create_page_search_tool
 from langchain_stores import QUERY, documents, names
 from pictures import data_uri
@@ -67,9 +67,9 @@ def test_one_image(filled, scans, call):
         ({"history": [], "input": "train"}, r'itemgetter\("input"\)'),
         ({}, r"got a dict of nothing"),
         ([HumanMessage("a"), AIMessage("b")], r"one message, got 2. Pass messages\[-1\]"),
-        (["a", "b"], "one text or one image, got 2 parts"),
-        ([], "one text or one image, got 0 parts"),
-        (HumanMessage([]), "one text or one image, got 0 parts"),
+        (["a", "b"], "one of each, got 2 parts with 2 texts"),
+        ([], "one of each, got 0 parts"),
+        (HumanMessage([]), "one of each, got 0 parts"),
     ],
 )
 def test_what_is_no_query(filled, query, message, call):
@@ -79,11 +79,32 @@ def test_what_is_no_query(filled, query, message, call):
     assert caught.value.index is None
 
 
-def test_a_text_and_an_image_together_are_refused(filled, scans, call):
-    """Neither of them is left out in silence."""
-    for query in ([TEXT, image_block(scans)], HumanMessage([image_block(scans), TEXT])):
-        with pytest.raises(ItemTypeError, match="a text and an image together is not supported"):
-            call(filled, "invoke", query)
+def test_a_text_and_an_image_together(filled, engine, scans, call):
+    """In a message, its content or a prompt, in any order, are one query, for retrievers and rerankers."""
+    block = image_block(scans)
+    pair = TextImageQuery(QUERY, ImageInput(scans / "green.png"))
+    expected = call(filled, "invoke", pair, k=3)
+    assert names(expected) not in (names(call(filled, "invoke", each, k=3)) for each in (QUERY, block))
+    reranker = JinaVLLMRerank(engine=engine)
+    ranked = call(reranker, "compress_documents", documents(), pair)
+    for content in ([TEXT, block], [block, QUERY]):
+        for query in (content, HumanMessage(content), ChatPromptValue(messages=[HumanMessage(content)])):
+            assert call(filled, "invoke", query, k=3) == expected
+            assert call(reranker, "compress_documents", documents(), query) == ranked
+    assert [each["index"] for each in call(reranker, "rerank", documents(), pair)] == [
+        each.metadata["place"] for each in ranked
+    ]
+
+
+def test_a_bad_half(filled, engine, scans, call):
+    """The error says which it is, and nothing is computed."""
+    engine.batches.clear()
+    with pytest.raises(EmptyTextError, match=r"^the query's text: ") as caught:
+        call(filled, "invoke", [{"type": "text", "text": " "}, image_block(scans)])
+    assert caught.value.index is None
+    with pytest.raises(ImageNotFoundError, match=r"^the query's image: "):
+        call(filled, "invoke", TextImageQuery(QUERY, "nowhere.png"))
+    assert not engine.batches
 
 
 def test_pages_that_several_queries_find_are_united(make, call):

@@ -7,60 +7,15 @@ import io
 
 import pytest
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.embedding import EmbeddingEndEvent, EmbeddingStartEvent
-from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.schema import ImageNode, TextNode
 from PIL import Image
 
 from jina_vllm_integrations import EmptyTextError, ImageInput
+from jina_vllm_integrations.adapters.labels import label
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding
-from jina_vllm_integrations.llama_index.images import label
+from llama_index_observers import Limiter
 from pictures import data_uri
-
-
-class Limiter:
-    """Counts who asked."""
-
-    def __init__(self):
-        self.n_acquired = 0
-
-    def acquire(self):
-        """Count."""
-        self.n_acquired += 1
-
-    async def async_acquire(self):
-        """Count."""
-        self.n_acquired += 1
-
-
-class Events(BaseEventHandler):
-    """Keeps what it hears."""
-
-    heard: list
-
-    @classmethod
-    def class_name(cls):
-        """Return the handler's name."""
-        return "Events"
-
-    def handle(self, event, **_):
-        """Keep."""
-        self.heard.append(event)
-
-
-@pytest.fixture
-def observed():
-    """Return what hears LlamaIndex's events and what its spans, for one test."""
-    events, spans = Events(heard=[]), SimpleSpanHandler()
-    root = get_dispatcher()
-    root.add_event_handler(events)
-    root.add_span_handler(spans)
-    yield events.heard, spans
-    root.event_handlers.remove(events)
-    root.span_handlers.remove(spans)
-
 
 CALLS = {
     "text": (lambda e, _: e.get_text_embedding("a"), ["a"]),
