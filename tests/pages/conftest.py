@@ -16,8 +16,8 @@ def image_folder(tmp_path):
 
 @pytest.fixture
 def make(image_folder):
-    """Return a maker of readers that render into the test's own folder."""
-    return lambda **options: PageReader(**{"image_folder": image_folder, **options})
+    """Return a maker of readers that write images into the test's own folder, whose colours are exact."""
+    return lambda **options: PageReader(**{"image_folder": image_folder, "image_format": "png", **options})
 
 
 @pytest.fixture

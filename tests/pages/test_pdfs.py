@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, ImageFormatError, ImageSizeError
+from jina_vllm_integrations.errors import (
+    BrokenPdfError,
+    EncryptedPdfError,
+    ImageFormatError,
+    ImageSizeError,
+    PageNotFoundError,
+)
 from jina_vllm_integrations.images import ImageLimits, inspect
-from jina_vllm_integrations.pages import Page
+from jina_vllm_integrations.pages import Page, PageReader
 from jina_vllm_integrations.pages.records import PageImage
 from page_files import BLUE, GREEN, RED, REPORT, WHITE, WORD, corners
 from pdf_files import GARBLED, PdfPage, is_open, pdf
@@ -27,7 +33,8 @@ def test_each_page_of_a_pdf_is_an_image(make, write, image_folder):
     assert [(page.image.size, page.dpi, page.label) for page in pages] == [((200, 100), 72.0, "")] * 3
     for page in pages:
         sha256 = hashlib.sha256(page.image.source.read_bytes()).hexdigest()
-        assert page.image == PageImage(path=image_folder / f"{sha256}.png", sha256=sha256, size=(200, 100))
+        file = image_folder / f"{sha256}.png"
+        assert page.image == PageImage(source=file, uri=str(file), sha256=sha256, size=(200, 100))
 
 
 def test_resolution(make, write):
@@ -90,25 +97,62 @@ def test_labels_are_the_printed_numbers(make, write):
     assert [page.label for page in make().read(write("preface.pdf", *REPORT, labels="r"))] == ["i", "ii", "iii"]
 
 
-def test_pages_are_rendered_when_their_turn_comes(make, write, image_folder):
-    """When a page is handed out, none behind it was rendered, and the file is closed when nobody reads on."""
+def test_pages_are_written_when_their_turn_comes(make, write, image_folder):
+    """When a page is handed out, none behind it was written, nor is any when nobody reads on."""
     path = write("long.pdf", *(PdfPage(text=f"page {number}", size=(50, 20)) for number in range(1000)))
     pages = make(dpi=36).read(path)
     for count, page in enumerate(islice(pages, 5), start=1):
         assert page.n_pages == 1000
         assert len(list(image_folder.glob("*.png"))) == count
-    assert is_open(path)
     pages.close()
-    assert not is_open(path)
+    assert len(list(image_folder.glob("*.png"))) == 5
 
 
-@pytest.mark.parametrize("size", [(200, 100), (3000, 10), (14400, 14400), (1e7, 1e7), (1e7, 1)])
+def test_a_page_is_drawn_when_it_is_needed(write):
+    """Without a folder for images, a page is its place, which an encoder or a viewer draws."""
+    path = write("report.pdf", *REPORT)
+    pages = list(PageReader(dpi=72).read(path))
+    assert [page.image.uri for page in pages] == [f"{path.as_uri()}#page={number}&dpi=72" for number in (1, 2, 3)]
+    assert [corners(page)[0] for page in pages] == [RED, GREEN, BLUE]
+    assert [inspect(page.image.uri).load().size for page in pages] == [page.image.size for page in pages]
+
+
+def test_what_a_page_shows_is_known_without_drawing_it(write):
+    """Equal bytes, numbers and ways to draw have equal names, wherever the file is, and others have others."""
+
+    def names(path, **options):
+        return [page.image.sha256 for page in PageReader(**options).read(path)]
+
+    first = names(write("report.pdf", *REPORT))
+    assert len(set(first)) == 3
+    assert names(write("copy.pdf", *REPORT)) == first
+    assert not set(first) & set(names(write("report.pdf", *REPORT), dpi=100))
+    assert not set(first) & set(names(write("report.pdf", *REPORT[::-1])))
+
+
+def test_a_file_that_was_changed_is_not_drawn(write):
+    """What is embedded is what was read."""
+    path = write("report.pdf", *REPORT)
+    (page, *_) = PageReader().read(path)
+    handle = inspect(page.image.source)
+    write("report.pdf", *REPORT, REPORT[0])
+    with pytest.raises(PageNotFoundError, match=r"must stay as it was; .*report.pdf' was changed"):
+        handle.load()
+
+
+def test_a_flat_page_is_an_error(make, write):
+    """The model takes none that is 200 times as long as it is wide."""
+    with pytest.raises(ImageSizeError, match=r"200 times as long .*; page 1 of .*plan.pdf' is 1e\+07 x 1 points"):
+        list(make().read(write("plan.pdf", PdfPage(size=(1e7, 1)))))
+
+
+@pytest.mark.parametrize("size", [(200, 100), (3000, 20), (14400, 14400), (1e7, 1e7)])
 def test_a_page_with_too_many_pixels_is_rendered_at_less(make, write, size):
     """It has as many as are allowed, at a resolution that it tells."""
     reader = make(dpi=300, image_limits=ImageLimits(max_pixels=40_000))
     (page,) = reader.read(write("plan.pdf", PdfPage(size=size)))
     width, height = page.image.size
-    assert (0.9 * 40_000 if min(size) > 10 else 1) < width * height <= 40_000
+    assert (0.9 * 40_000 if min(size) > 20 else 1) < width * height <= 40_000
     assert page.dpi < 300
     assert width == pytest.approx(size[0] / 72 * page.dpi, abs=1)
     assert inspect(page.image.source).load().size == page.image.size
@@ -204,7 +248,7 @@ def test_text_is_tidy(make, write, lines, text):
 
 def page_with(text, n_pages=3):
     """Return the second page of a report."""
-    image = PageImage(path=Path("/x.png"), sha256="", size=(1, 1))
+    image = PageImage(source=Path("/x.png"), uri="/x.png", sha256="", size=(1, 1))
     return Page(source=Path("a/report.pdf"), number=n_pages - 1, n_pages=n_pages, image=image, text=text)
 
 

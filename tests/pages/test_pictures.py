@@ -25,7 +25,11 @@ def test_a_picture_is_a_page_as_it_is(make, folder, image_folder, suffix):
     (page,) = make().read(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     assert page == Page(
-        source=path, number=0, n_pages=1, image=PageImage(path=path, sha256=sha256, size=(40, 30)), dpi=page.dpi
+        source=path,
+        number=0,
+        n_pages=1,
+        image=PageImage(source=path, uri=str(path), sha256=sha256, size=(40, 30)),
+        dpi=page.dpi,
     )
     assert not image_folder.exists()
 

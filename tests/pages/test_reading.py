@@ -12,9 +12,10 @@ import pytest
 
 from jina_vllm_integrations.errors import MissingExtraError, OptionError, PageError, PageNotFoundError
 from jina_vllm_integrations.foundation.opening import Beneath
+from jina_vllm_integrations.images import inspect
 from jina_vllm_integrations.images.documents import files
-from jina_vllm_integrations.pages import PageReader
-from page_files import REPORT, picture_file
+from jina_vllm_integrations.pages import ImageFolder, PageReader
+from page_files import RED, REPORT, corners, picture_file
 from pdf_files import PdfPage
 
 
@@ -66,13 +67,35 @@ def test_a_relative_image_folder_stays_where_it_is(write, folder, monkeypatch):
     assert {page.image.source.parent for page in reader.read(path)} == {folder / "images"} == {reader.image_folder}
 
 
-def test_images_go_into_the_users_cache_unless_said_otherwise(write, tmp_path, monkeypatch):
-    """Into a folder that nobody else may look into."""
+def test_images_are_written_nowhere_unless_said_otherwise(write, tmp_path, monkeypatch):
+    """And then into a folder that nobody else may look into."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    reader = PageReader()
-    (page,) = reader.read(write("report.pdf", REPORT[0]))
-    assert page.image.source.parent == reader.image_folder == tmp_path / "cache/jina-vllm-integrations/pages"
+    path = write("report.pdf", REPORT[0])
+    (page,) = PageReader().read(path)
+    assert inspect(page.image.source).load().size == page.image.size
+    assert not (tmp_path / "cache").exists()
+    reader = PageReader(image_folder=tmp_path / "images")
+    (page,) = reader.read(path)
+    assert page.image.source.parent == reader.image_folder
     assert reader.image_folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("image_format", ["webp", "jpeg", "png"])
+def test_images_are_written_in_the_format_that_was_chosen(write, tmp_path, image_format):
+    """And look alike in all of them."""
+    (page,) = PageReader(image_folder=tmp_path / "images", image_format=image_format).read(write("a.pdf", REPORT[0]))
+    assert page.image.source.suffix == f".{image_format}"
+    assert corners(page)[0] == pytest.approx(RED, abs=8)
+
+
+def test_images_that_nothing_names_are_removed(write, tmp_path):
+    """Those that documents name stay, and so does what else is in the folder."""
+    reader = PageReader(image_folder=tmp_path / "images")
+    first, *others = reader.read(write("report.pdf", *REPORT))
+    (tmp_path / "images/mine.txt").write_text("mine")
+    removed = ImageFolder(path=reader.image_folder).clean(keep=[first.image.uri])
+    assert set(removed) == {page.image.source for page in others}
+    assert {file.name for file in reader.image_folder.iterdir()} == {first.image.source.name, "mine.txt"}
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])

@@ -11,6 +11,7 @@ from PIL import Image
 
 from jina_vllm_integrations.encoding.queries import items_of_query
 from jina_vllm_integrations.foundation.opening import Beneath
+from jina_vllm_integrations.images import PageSource
 from jina_vllm_integrations.images.addresses import is_data_uri, is_url, url_label
 from jina_vllm_integrations.types import ImageInput, TextImageQuery, TextInput
 
@@ -37,13 +38,13 @@ def _image_label(source: ImageSource) -> str:
     match source:
         case str() if is_data_uri(source):
             return _content_label(source.encode())
-        case str() | os.PathLike() | Beneath():
-            name = str(source) if isinstance(source, Beneath) else os.fsdecode(source)
+        case PageSource() | Beneath():
+            return source.uri if isinstance(source, PageSource) else str(source)
+        case str() | os.PathLike():
+            name = os.fsdecode(source)
             return url_label(name) if is_url(name) else name
-        case bytes() | bytearray() | memoryview():
-            return _content_label(source)
-        case io.BytesIO():
-            return _content_label(source.getbuffer())
+        case bytes() | bytearray() | memoryview() | io.BytesIO():
+            return _content_label(source.getbuffer() if isinstance(source, io.BytesIO) else source)
         case Image.Image():  # whose pixels may not be decoded yet
             return "image:{}x{} pixels".format(*source.size)
     return f"image:{getattr(source, 'name', 'binary file')}"

@@ -52,6 +52,7 @@ class Pixels:
     rgb: npt.NDArray[np.uint8]
 
 
+_File: TypeAlias = "str | os.PathLike[str] | Beneath | bytes | bytearray | memoryview | BinaryIO | Image.Image"
 _Encoded: TypeAlias = Path | Beneath | bytes | ImageURL | Image.Image
 _Origin: TypeAlias = _Encoded | DrawnPage | Pixels
 
@@ -192,7 +193,7 @@ def file_source(source: ImageSource) -> ImageSource:
     return uri.source(Path(uri.path))
 
 
-def _identified(source: ImageSource, limits: ImageLimits) -> tuple[str, _Origin]:
+def _identified(source: _File, limits: ImageLimits) -> tuple[str, _Encoded]:
     """An image's label and origin."""
     match source:
         case Image.Image():

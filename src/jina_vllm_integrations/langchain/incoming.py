@@ -90,7 +90,7 @@ def _ids(sources: Iterable[str]) -> Iterator[str]:
     times: Counter[str] = Counter()
     for source in sources:
         uri = source if _URI.match(source) else Path(source).as_uri()
-        uri = f"{uri}#page=1" if uri.startswith("file:") else uri
+        uri = f"{uri}#page=1" if uri.startswith("file:") and "#" not in uri else uri
         yield uri_id(uri if not times[uri] else f"{uri}&again={times[uri]}")
         times[uri] += 1
 

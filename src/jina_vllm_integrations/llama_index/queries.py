@@ -123,6 +123,8 @@ def _path(source: ImageSource) -> str:
             return os.fsdecode(source)
         case Beneath():
             return str(source)
+        case images.PageSource():
+            return source.uri
         case Image.Image():
             content = io.BytesIO()
             images.inspect(source).load().save(content, format="PNG")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from jina_vllm_integrations.errors import OptionError, PageError, PageNotFoundError
 from jina_vllm_integrations.foundation.opening import Beneath, OutsideError, open_file
 from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
-from jina_vllm_integrations.images.documents.files import PDF_SUFFIX
+from jina_vllm_integrations.images.documents.files import PDF_SUFFIX, link_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class PageFile:
             return self.path.absolute()
         source = Beneath.one_of([self.folder], self.path)
         if source is None:
-            raise self._link_out()
+            raise link_out(self.path)
         return source
 
     @contextmanager
@@ -64,15 +64,9 @@ class PageFile:
             with readable(self.path):
                 content = open_file(self.source)
         except OutsideError as error:
-            raise self._link_out() from error
+            raise link_out(self.path) from error
         with content:
             yield content
-
-    def _link_out(self) -> PageError:
-        return PageError(
-            f"what is found in a folder must be inside it once links are followed; {str(self.path)!r} leads to "
-            f"{os.path.realpath(self.path)!r}. Name the file itself if it may be read, or remove the link."
-        )
 
 
 def listed(paths: PagePaths) -> tuple[Path, ...]:

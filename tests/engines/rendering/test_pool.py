@@ -12,13 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from jina_vllm_integrations.engines.rendering.channel import unpack
 from PIL import Image
 
 import stub_fork_server
 from jina_vllm_integrations import EngineError, ImageFormatError, ImageNotFoundError
 from jina_vllm_integrations.engines.rendering import jobs
 from jina_vllm_integrations.engines.rendering.pool import RenderPool
+from jina_vllm_integrations.foundation.channel import unpack
 from jina_vllm_integrations.foundation.opening import Beneath
 from jina_vllm_integrations.images import inspect
 from pictures import encoded

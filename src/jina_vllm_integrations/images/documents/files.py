@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from jina_vllm_integrations.errors import JinaVLLMError, MissingExtraError, PageCostError, PageNotFoundError
-from jina_vllm_integrations.foundation.opening import open_file
+from jina_vllm_integrations.errors import JinaVLLMError, MissingExtraError, PageCostError, PageError, PageNotFoundError
+from jina_vllm_integrations.foundation.opening import OutsideError, open_file
 from jina_vllm_integrations.images.documents.jobs import Describe, Job, Opening
 from jina_vllm_integrations.images.documents.processes import PROCESSES
 
@@ -166,10 +166,20 @@ class _Hashes:
 _HASHES = _Hashes()
 
 
+def link_out(file: object) -> PageError:
+    """Return the error about a file that was found in a folder, and is outside of it."""
+    return PageError(
+        f"what is found in a folder must be inside it once links are followed; {str(file)!r} leads to "
+        f"{os.path.realpath(str(file))!r}. Name the file itself if it may be read, or remove the link."
+    )
+
+
 @contextmanager
 def _opened(file: FileSource) -> Iterator[BinaryIO]:
     try:
         opened = open_file(file)
+    except OutsideError as error:
+        raise link_out(file) from error
     except (OSError, ValueError) as error:
         raise PageNotFoundError(
             f"a file with pages must be readable; {str(file)!r} cannot be opened "
