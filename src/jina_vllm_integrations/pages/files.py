@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from jina_vllm_integrations.errors import OptionError, PageError, PageNotFoundError
-from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
+from jina_vllm_integrations.images.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING
 
-from PIL import TiffImagePlugin
-
-from jina_vllm_integrations.errors import ImageFormatError
 from jina_vllm_integrations.images import inspect
-from jina_vllm_integrations.images.decoding import DAMAGE, check, open_image, to_rgb
+from jina_vllm_integrations.images.damage import explained
+from jina_vllm_integrations.images.decoding import check, open_image, to_rgb
+from jina_vllm_integrations.images.tiff import TiffFile, page_frames
 from jina_vllm_integrations.pages.files import opened
 from jina_vllm_integrations.pages.records import Page, PageImage, Pages
 
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.images import ImageLimits
     from jina_vllm_integrations.pages.image_folder import ImageFolder
-
-# A TIFF's tag that says what a frame is, and the bits of it for a smaller copy and for a mask of another frame.
-_NEW_SUBFILE_TYPE = 254
-_NO_PAGE = 0b101
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +88,7 @@ class Scan:
             ImageError: It is damaged or too large.
         """
         place = f"page {number + 1} of {self.path}"
-        with _explained(place):
+        with explained(place):
             self.tiff.seek(self.frames[number])
         check(self.tiff, place, max_pixels=self.images.limits.max_pixels)
         return Page(
@@ -120,25 +115,14 @@ def open_picture(path: Path, *, images: ImageFolder) -> Iterator[Pages]:
     with opened(path) as file:
         image = open_image(file, str(path), max_pixels=images.limits.max_pixels)
         dpi = _dpi(image)
-        frames = _page_frames(image, str(path))
+        frames = [0]  # of an animation, only the first is a page
+        if isinstance(image, TiffFile):
+            with explained(str(path)):
+                frames = page_frames(file, str(path))
         if frames == [0]:
             yield Picture(path=path, dpi=dpi, limits=images.limits)
         else:
             yield Scan(tiff=image, frames=frames, path=path, images=images)
-
-
-def _page_frames(image: Image.Image, label: str) -> list[int]:
-    """Return the frames that are pages: of an animation, only the first."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return [0]
-    with _explained(label):
-        return [frame for frame in range(image.n_frames) if _is_page(image, frame)] or [0]
-
-
-def _is_page(tiff: TiffImagePlugin.TiffImageFile, frame: int) -> bool:
-    tiff.seek(frame)
-    kind: int = tiff.tag_v2.get(_NEW_SUBFILE_TYPE, 0)
-    return not kind & _NO_PAGE
 
 
 def _dpi(image: Image.Image) -> float | None:
@@ -147,14 +131,3 @@ def _dpi(image: Image.Image) -> float | None:
         case (Real() as across, Real() as down) if across == down and 0 < float(across) < math.inf:
             return round(float(across), 2)
     return None
-
-
-@contextmanager
-def _explained(label: str) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGE as error:
-        raise ImageFormatError(
-            f"an image must be complete and undamaged; {label!r} cannot be read ({error or type(error).__name__}). "
-            "Export or download it again."
-        ) from error
