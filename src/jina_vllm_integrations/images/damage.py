@@ -49,7 +49,8 @@ def explained(label: str) -> Iterator[None]:
             raise ImageError(
                 f"an image must be readable; {label!r} cannot be read ({error.strerror}). Check the disk that it is on."
             ) from error
+        reason = str(error) or type(error).__name__
         raise ImageFormatError(
-            f"an image must be complete and undamaged; {label!r} cannot be decoded ({str(error) or type(error).__name__}). "
+            f"an image must be complete and undamaged; {label!r} cannot be decoded ({reason}). "
             "Export or download it again."
         ) from error
