@@ -89,7 +89,7 @@ FORMATS = (
     ),
     # Two letters are too little, a text may begin with them; behind is the size of the header, which is one of these.
     _format("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", ".bmp", BmpImagePlugin.BmpImageFile),
-    _format("PPM", rb"P[1-6]\s+[0-9#]", ".ppm .pgm .pbm .pnm", PpmImagePlugin.PpmImageFile),
+    _format("PPM", rb"P[1-6]\s+(#|\d+\s+(#|\d+\s))", ".ppm .pgm .pbm .pnm", PpmImagePlugin.PpmImageFile),
 )
 
 IMAGE_SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)

@@ -15,6 +15,6 @@ from __future__ import annotations
 from jina_vllm_integrations.foundation.skipping import OnError
 from jina_vllm_integrations.pages.files import PagePaths
 from jina_vllm_integrations.pages.reading import PageReader
-from jina_vllm_integrations.pages.records import Page, PageImage, SkippedPage
+from jina_vllm_integrations.pages.records import Page, PageImage, SkippedPage, SkippedPages
 
-__all__ = ["OnError", "Page", "PageImage", "PagePaths", "PageReader", "SkippedPage"]
+__all__ = ["OnError", "Page", "PageImage", "PagePaths", "PageReader", "SkippedPage", "SkippedPages"]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.images import ImageLimits
 
+# A file that says what the folder is, to readers that render into another.
+_MARKER = ".jina-vllm-pages"
+_NOTE = "Images of pages, rendered by jina-vllm-integrations. Readers do not take them for documents.\n"
 _NAME = re.compile(r"[0-9a-f]{64}\.png")
 
 # A scan takes a quarter of the time of Pillow's own choice, and no more room.
@@ -61,13 +64,17 @@ class ImageFolder:
         return PageImage(path=self._written(f"{sha256}.png", content), sha256=sha256, size=image.size)
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is one that was written here, and so no document of its own."""
-        return _NAME.fullmatch(path.name) is not None and path.parent.resolve() == self.path.resolve()
+        """Whether a file is one that was written here, or into another such folder, and so no document of its own."""
+        if _NAME.fullmatch(path.name) is None:
+            return False
+        return path.parent.resolve() == self.path.resolve() or (path.parent / _MARKER).is_file()
 
     def _written(self, name: str, content: bytes) -> Path:
         file = self.path / name
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (self.path / _MARKER).exists():
+                (self.path / _MARKER).write_text(_NOTE)
             if not file.is_file() or file.read_bytes() != content:  # somebody may have changed it
                 with TemporaryDirectory(dir=self.path, prefix=".") as unfinished:
                     whole = Path(unfinished) / name

@@ -14,11 +14,12 @@ from jina_vllm_integrations.foundation.options import check_choice
 from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.foundation.skipping import OnError, unchained
 from jina_vllm_integrations.images import ImageLimits
-from jina_vllm_integrations.pages.files import listed, page_files
+from jina_vllm_integrations.pages.files import listed
+from jina_vllm_integrations.pages.folders import page_files
 from jina_vllm_integrations.pages.image_folder import ImageFolder
 from jina_vllm_integrations.pages.pdfs import open_pdf
 from jina_vllm_integrations.pages.pictures import open_picture
-from jina_vllm_integrations.pages.records import SkippedPage
+from jina_vllm_integrations.pages.records import SkippedPage, SkippedPages
 
 if TYPE_CHECKING:
     import os
@@ -42,8 +43,8 @@ class PageReader:
     Making one reads nothing. May be used by many threads at once; PDFium renders one page at a time for all of them.
 
     Args:
-        glob: Which files of a folder to read, as for `Path.glob`. Of these, only those with a suffix of PDFs or
-            pictures, and none that is hidden.
+        glob: Which files of a folder to read, as for `Path.glob`. Of these, only PDFs and pictures, by suffix, or by
+            content where the suffix says nothing, and none that is hidden. How many others there are is logged.
         dpi: At which PDFs are rendered. A page that would have more pixels than ``image_limits`` allow is rendered at
             as many as fit.
         image_folder: Where rendered pages go, by content; nothing in it is ever removed. A folder that does not exist
@@ -56,7 +57,7 @@ class PageReader:
 
     Attributes:
         image_folder: Where rendered pages go, absolute.
-        skipped: What the latest reading left out so far.
+        skipped: What the latest reading left out so far, and how many files of its folders were none to read.
 
     Raises:
         OptionError: A value that is none of these.
@@ -77,7 +78,7 @@ class PageReader:
         if not isinstance(dpi, int | float) or not 0 < dpi < math.inf:
             raise OptionError(f"dpi must be a positive number of pixels an inch, got {dpi!r}. 150 suits most pages.")
         self.image_folder = cache_directory() / "pages" if image_folder is None else Path(image_folder).absolute()
-        self.skipped: list[SkippedPage] = []
+        self.skipped = SkippedPages()
         self._glob = glob
         self._dpi = dpi
         self._images = ImageFolder(path=self.image_folder, limits=image_limits)
@@ -99,10 +100,11 @@ class PageReader:
             ImageError: A picture is damaged or too large, or a rendered page is.
             MissingExtraError: There is a PDF, and pypdfium2 is not installed.
         """
-        skipped = self.skipped = []
-        files = list(page_files(listed(paths), glob=self._glob, images=self._images))
+        skipped = self.skipped = SkippedPages()
+        found = page_files(listed(paths), glob=self._glob, images=self._images)
+        skipped.other_files.update(found.others)
         with progress_bar(None, "reading", shown=self._show_progress) as bar:
-            for file in files:
+            for file in found.files:
                 with self._skipping(skipped, file), self._opened(file) as pages:
                     for number in range(len(pages)):
                         with self._skipping(skipped, file, number):
@@ -116,7 +118,7 @@ class PageReader:
         return open_picture(file.path, images=self._images)
 
     @contextmanager
-    def _skipping(self, skipped: list[SkippedPage], file: PageFile, number: int | None = None) -> Iterator[None]:
+    def _skipping(self, skipped: SkippedPages, file: PageFile, number: int | None = None) -> Iterator[None]:
         """Leave out a file or page that cannot be read, if that was chosen."""
         try:
             yield
