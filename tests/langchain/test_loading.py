@@ -126,9 +126,9 @@ def test_pages_are_rendered_when_their_turn_comes(make):
     loader = make()
     documents = loader.lazy_load()
     next(documents)
-    assert len(list(loader.image_folder.iterdir())) == 1
+    assert len(list(loader.image_folder.glob("*.png"))) == 1
     next(documents)
-    assert len(list(loader.image_folder.iterdir())) == 2
+    assert len(list(loader.image_folder.glob("*.png"))) == 2
     documents.close()
 
     async def first_two():

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, MissingExtraError
+from jina_vllm_integrations.model.shapes import check_shape
 from jina_vllm_integrations.pages.files import readable
 from jina_vllm_integrations.pages.records import Page
 
@@ -62,7 +63,7 @@ class PdfPages:
 
         Raises:
             BrokenPdfError: The page is damaged.
-            ImageSizeError: Its image has too many bytes.
+            ImageSizeError: Its image has too many bytes, or is so flat that the model does not take it.
         """
         place = f"page {number + 1} of {self.path}"
         with _PDFIUM, _explained(place), closing(self.pdf.get_page(number)) as page:
@@ -70,6 +71,7 @@ class PdfPages:
             image = _rendered(page, dpi)
             text = _text(page)
             label = self.pdf.get_page_label(number)
+        check_shape(*image.size, place)
         return Page(
             source=self.path,
             number=number,

@@ -13,6 +13,7 @@ from jina_vllm_integrations.images import inspect
 from jina_vllm_integrations.images.damage import explained
 from jina_vllm_integrations.images.decoding import check, open_image, to_rgb
 from jina_vllm_integrations.images.tiff import TiffFile, page_frames
+from jina_vllm_integrations.model.shapes import check_shape
 from jina_vllm_integrations.pages.files import opened
 from jina_vllm_integrations.pages.records import Page, PageImage, Pages
 
@@ -47,9 +48,11 @@ class Picture:
         """Check the picture, by decoding it: what is handed out can be embedded.
 
         Raises:
-            ImageError: It is damaged or too large.
+            ImageError: It is damaged or too large, or so flat that the model does not take it.
         """
         handle = inspect(self.path, self.limits).pinned()  # what is hashed is what was checked
+        assert handle.size is not None
+        check_shape(*handle.size, str(self.path))
         image = handle.load()
         assert isinstance(handle.origin, bytes)
         sha256 = hashlib.sha256(handle.origin).hexdigest()
@@ -85,12 +88,13 @@ class Scan:
         """Render a frame.
 
         Raises:
-            ImageError: It is damaged or too large.
+            ImageError: It is damaged or too large, or so flat that the model does not take it.
         """
         place = f"page {number + 1} of {self.path}"
         with explained(place):
             self.tiff.seek(self.frames[number])
         check(self.tiff, place, max_pixels=self.images.limits.max_pixels)
+        check_shape(*self.tiff.size, place)
         return Page(
             source=self.path,
             number=number,

@@ -97,7 +97,7 @@ class PageReader:
             PageNotFoundError: A path that was named does not exist, or a folder has no such file. Raised before
                 anything is rendered, and never skipped.
             PageError: A file is damaged, encrypted, unreadable or a link out of its folder.
-            ImageError: A picture is damaged or too large, or a rendered page is.
+            ImageError: A picture is damaged, too large or too flat for the model, or a rendered page is.
             MissingExtraError: There is a PDF, and pypdfium2 is not installed.
         """
         skipped = self.skipped = SkippedPages()
