@@ -135,7 +135,7 @@ def test_pages_are_rendered_when_their_turn_comes(make):
         documents = make(image_folder=loader.image_folder / "async").alazy_load()
         for count in (1, 2):
             await anext(documents)
-            assert len(list((loader.image_folder / "async").iterdir())) == count
+            assert len(list((loader.image_folder / "async").glob("*.png"))) == count
         await documents.aclose()
 
     asyncio.run(first_two())

@@ -201,7 +201,7 @@ def test_documents_survive_splitting(make, folder, tmp_path):
     assert colours(nodes) == [RED, GREEN, BLUE, RED]
     assert [node.metadata["image_sha256"] for node in nodes] == [sha256(node.image_path) for node in nodes]
     assert [node.ref_doc_id for node in nodes] == [document.id_ for document in reader.load_data(folder)]
-    (tmp_path / "long.pdf").write_bytes(pdf(PdfPage(text="many words " * 2000, size=(200_000, 100))))
+    (tmp_path / "long.pdf").write_bytes(pdf(PdfPage(text="many words " * 2000, size=(200_000, 1_100))))
     (document,) = make(dpi=10).load_data(tmp_path / "long.pdf")
     assert 1990 < len(document.text) <= 2000
     assert len(SentenceSplitter()([document])) == 1
