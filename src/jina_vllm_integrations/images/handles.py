@@ -23,6 +23,7 @@ from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, is_ur
 from jina_vllm_integrations.images.damage import explained
 from jina_vllm_integrations.images.data_uris import data_uri_content
 from jina_vllm_integrations.images.decoding import check, decode, open_image, to_rgb, upright_size
+from jina_vllm_integrations.images.first_pages import FIRST_PAGES
 from jina_vllm_integrations.images.limits import ImageLimits
 
 if TYPE_CHECKING:
@@ -62,15 +63,17 @@ class ImageHandle:
         """Decode the image. May be called often and from many threads.
 
         Transparent parts are laid on white. Of an animation, and of a file with several pages, it is the first.
-        Greyscale with 16 bits keeps the upper 8. The caller's own PIL image stays as it is.
+        Greyscale with more than 8 bits keeps the upper 8. ICC profiles are not applied, as the model's own processor
+        does not. The caller's own PIL image stays as it is.
 
         Returns:
             A new image of mode RGB and of this handle's ``size``, without metadata.
 
         Raises:
             ImageNotFoundError: The file is gone.
-            ImageFormatError: Truncated or damaged, not what was inspected, or integer pixels outside 0..65535.
-            ImageSizeError: More bytes or pixels than the limits allow.
+            ImageFormatError: Truncated or damaged, not what was inspected, or integer pixels of unknown white.
+            ImageSizeError: More bytes or pixels than the limits allow, a JPEG of very many scans, or no memory for it.
+            ImageError: The disk failed.
             ImageFetchError: The URL could not be fetched within the limits.
             ImageAddressError: The URL leads to an address that is not public.
         """
@@ -103,6 +106,7 @@ class ImageHandle:
             content = file.read(self.limits.max_bytes + 1)
         _check_bytes(len(content), self.label, self.limits)
         with _header(content, self.label, self.limits) as image:
+            FIRST_PAGES.taken(image, self.label)
             return replace(self, origin=content, size=upright_size(image))
 
 
@@ -133,6 +137,7 @@ def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHa
     if isinstance(origin, ImageURL):
         return ImageHandle(label=label, size=None, origin=origin, limits=limits.for_urls())
     with _header(origin, label, limits) as image:
+        FIRST_PAGES.taken(image, label)
         return ImageHandle(label=label, size=upright_size(image), origin=origin, limits=limits)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from PIL import Image, TiffImagePlugin
 
@@ -102,7 +102,7 @@ def greys_of(image: Image.Image) -> Greys | None:
     return Greys.of(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
 
 
-def page_frames(file: BinaryIO, label: str) -> list[int]:
+def page_frames(file: IO[bytes], label: str) -> list[int]:
     """Return which frames of an open TIFF are pages, and not smaller copies or masks of others; never none.
 
     Raises:
@@ -115,13 +115,13 @@ def page_frames(file: BinaryIO, label: str) -> list[int]:
     return [frame for frame, kind in enumerate(kinds) if not kind & _NO_PAGE] or [0]
 
 
-def has_pages(file: BinaryIO) -> bool:
+def has_pages(file: IO[bytes]) -> bool:
     """Return whether an open TIFF has more than one page. Looks no further than that."""
     pages = (kind for kind in islice(_frame_kinds(file), MAX_FRAMES) if not kind & _NO_PAGE)
     return len(list(islice(pages, 2))) > 1
 
 
-def _frame_kinds(file: BinaryIO) -> Iterator[int]:
+def _frame_kinds(file: IO[bytes]) -> Iterator[int]:
     """Yield each frame's kind and read no other tag: Pillow's way to the last takes the square of the time."""
     file.seek(0)
     start = file.read(8)
@@ -150,7 +150,7 @@ def _kind(directory: bytes, order: str, *, big: bool) -> int:
     return 0
 
 
-def _read(file: BinaryIO, place: int, form: str) -> int:
+def _read(file: IO[bytes], place: int, form: str) -> int:
     file.seek(place)
     number: int
     (number,) = struct.unpack(form, file.read(struct.calcsize(form)))
