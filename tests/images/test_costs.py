@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -106,6 +107,27 @@ def test_a_list_of_frames_that_leads_back_ends():
     content[-4:] = struct.pack("<I", 8)
 
     assert page_frames(io.BytesIO(content), "a") == [0, 1, 2]
+
+
+def tiled(side):
+    """Return a TIFF of one pixel that is stored in a tile of many."""
+    pixels = zlib.compress(bytes(side * side))
+    tags = [
+        *((256, 1), (257, 1), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)),
+        *((324, 200), (325, len(pixels))),
+    ]
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)
+    return head.ljust(200, b"\0") + pixels
+
+
+def test_a_tile_has_no_more_pixels_than_a_picture():
+    """It is decoded as a whole, though only a corner of it is shown."""
+    limits = ImageLimits(max_pixels=2_000_000)
+
+    assert inspect(tiled(256), limits).load().size == (1, 1)
+    with pytest.raises(ImageSizeError, match="'bytes' is stored in tiles of 2,560,000"):
+        inspect(tiled(1600), limits)
 
 
 def test_whether_there_are_pages_is_known_by_the_second():

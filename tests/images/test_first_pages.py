@@ -51,12 +51,22 @@ def test_what_was_fetched_warns_as_well(tmp_path, warnings):
 
 
 def test_one_page_warns_of_nothing(tmp_path, warnings):
-    """Nor do a smaller copy beside it, an animation, or a list of frames that is damaged behind the first."""
+    """Nor do a smaller copy beside it, or an animation."""
     inspect(encoded(noise(9, 9), "TIFF")).load()
     inspect(tiff(tmp_path / "a.tif", [plain("red"), SMALL_COPY])).load()
     inspect(encoded(noise(9, 9), "GIF", save_all=True, append_images=[noise(9, 9).rotate(90)])).load()
-    path = tiff(tmp_path / "b.tif", [plain("red"), plain("lime")])
-    path.write_bytes(path.read_bytes()[:-60])
+
+    assert warnings.messages == []
+
+
+def test_damage_behind_the_first_page_is_no_matter(tmp_path, warnings):
+    """It is the first that counts."""
+    path = tiff(tmp_path / "scan.tif", [plain("red")])
+    content = bytearray(path.read_bytes())
+    directory = int.from_bytes(content[4:8], "little")
+    following = directory + 2 + 12 * int.from_bytes(content[directory : directory + 2], "little")
+    content[following : following + 4] = (10**9).to_bytes(4, "little")
+    path.write_bytes(content)
 
     assert set(pixels(path)) == {RED}
     assert warnings.messages == []

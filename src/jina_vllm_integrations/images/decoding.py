@@ -16,7 +16,7 @@ from jina_vllm_integrations.images.damage import explained
 from jina_vllm_integrations.images.decoding_budget import DECODING
 from jina_vllm_integrations.images.formats import FORMATS, LONGEST_SIGNATURE, recognised
 from jina_vllm_integrations.images.jpeg import check_scans
-from jina_vllm_integrations.images.tiff import UNSIGNED_32_BITS, greys_of
+from jina_vllm_integrations.images.tiff import UNSIGNED_32_BITS, TiffFile, greys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING = frozenset({5, 6, 7, 8})
+
+# Of a TIFF. A small image may be in one that is larger than itself.
+_USUAL_TILE = 1024 * 1024
 
 
 def open_image(file: BinaryIO, label: str, *, max_pixels: int) -> ImageFile.ImageFile:
@@ -63,7 +66,7 @@ def check(image: Image.Image, label: str, *, max_pixels: int) -> None:
 
     Raises:
         ImageFormatError: Pixels of mode F, for which no value means white.
-        ImageSizeError: No pixel at all, or more than ``max_pixels``.
+        ImageSizeError: No pixel at all, or more than ``max_pixels``, in the image or in a tile that it is stored in.
     """
     width, height = image.size
     if width * height == 0:
@@ -72,6 +75,11 @@ def check(image: Image.Image, label: str, *, max_pixels: int) -> None:
         raise ImageSizeError(
             f"an image may have {max_pixels:,} pixels; {label!r} is {width} x {height}. "
             "Downscale it, or raise ImageLimits.max_pixels (of a URL: max_url_pixels)."
+        )
+    if isinstance(image, TiffFile) and image.stored_pixels > max(max_pixels, _USUAL_TILE):
+        raise ImageSizeError(
+            f"an image may have {max_pixels:,} pixels; {label!r} is stored in tiles of {image.stored_pixels:,}. "
+            "Save it anew, or raise ImageLimits.max_pixels (of a URL: max_url_pixels)."
         )
     if image.mode == "F":
         raise ImageFormatError(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.images.limits import ImageLimits
+from jina_vllm_integrations.images.tiff import TiffFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +51,10 @@ class PixelBudget:
 
 
 def _n_pixels(image: Image.Image) -> int:
+    if isinstance(image, TiffFile):
+        return image.stored_pixels
     return image.width * image.height * _WORK.get(image.format or "", 1)
 
 
 DECODING = PixelBudget(ImageLimits().max_pixels)
-"""This process's: at most about 2 GB, while pictures stay within the default limits."""
+"""This process's: 2 GB or less, unless a single picture takes more."""

@@ -68,9 +68,11 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     Attributes:
         greys: What the current frame's samples mean.
+        stored_pixels: How many pixels are decoded at once: those of the frame, or of a tile that is larger.
     """
 
     greys: Greys | None = None
+    stored_pixels: int = 0
 
     def load_prepare(self) -> None:
         """Make room for the pixels as they are stored, before they are turned."""
@@ -86,6 +88,8 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             if self.greys.bits == UNSIGNED_32_BITS:
                 self.tag_v2[_SAMPLE_FORMAT] = (_SIGNED,)
         super()._setup()
+        tile = int(self.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0)) * int(self.tag_v2.get(TiffImagePlugin.TILELENGTH, 0))
+        self.stored_pixels = max(self.width * self.height, tile)
         # libtiff has put the bytes into this machine's order.
         self.tile = [
             tile._replace(args=("I;32N", *tile.args[1:]))
