@@ -14,12 +14,17 @@ from PIL import Image
 from jina_vllm_integrations.errors import ImageSizeError
 from jina_vllm_integrations.images import ImageLimits, inspect
 from jina_vllm_integrations.images.decoding_budget import PixelBudget
-from jina_vllm_integrations.images.jpeg import MAX_SCANS, n_scans
+from jina_vllm_integrations.images.jpeg import MAX_SCANS, START_OF_SCAN, segments
 from jina_vllm_integrations.images.tiff import MAX_FRAMES, has_pages, page_frames
 from jina_vllm_integrations.images.webp import WebPFile
 from pictures import encoded, noise
 
 SCAN = b"\xff\xda"
+
+
+def n_scans(content):
+    """Return how many scans a JPEG has."""
+    return list(segments(content)).count(START_OF_SCAN)
 
 
 def with_scans(n_more):
@@ -48,6 +53,16 @@ def test_markers_in_metadata_are_no_scans():
 
     assert n_scans(content) == 1
     assert inspect(content).load().size == (16, 16)
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\xd0", b"\xff\xfe\0\2"], ids=["fill", "restarts", "comments"])
+def test_what_stands_between_scans_hides_none(filling):
+    """Bytes that fill up, restarts and empty comments: it is refused, however many there are of them."""
+    content = with_scans(MAX_SCANS)
+    first = content.index(SCAN)
+
+    with pytest.raises(ImageSizeError, match=f"may have {MAX_SCANS} scans"):
+        inspect(content[:first] + filling * 50_000 + content[first:]).load()
 
 
 def animated_webp(width, height):

@@ -7,6 +7,7 @@ one takes gigabytes while it is merely looked at.
 from __future__ import annotations
 
 import struct
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import WebPImagePlugin
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _RIFF_HEADER = 12
 _CHUNK_HEADER = 8
 _ALPHA = 0b10000
+# That are looked at for metadata; each frame of an animation is one.
+_MOST_CHUNKS = 10_000
 
 
 class WebPFile(WebPImagePlugin.WebPImageFile):
@@ -27,7 +30,7 @@ class WebPFile(WebPImagePlugin.WebPImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         self._mode = "RGB"
-        for name, start, n_bytes in _chunks(self.fp):
+        for name, start, n_bytes in islice(_chunks(self.fp), _MOST_CHUNKS):
             self.fp.seek(start)
             if name in _HEADERS and self._size == (0, 0):
                 self._size, self._mode = _HEADERS[name](self.fp.read(10))
