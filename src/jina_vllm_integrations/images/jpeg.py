@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_SCANS = 100
-"""Encoders write about ten; the finest script that the format allows for three colours has fewer than 100."""
+"""Encoders write about ten."""
 
 MAX_SEGMENTS = 10_000
 """Scans, tables and pieces of metadata together."""
 
 START_OF_SCAN = 0xDA
 _SCANS_BEGINNING = b"\xff\xda"
-_MARKER = re.compile(rb"\xff+([^\xff])", re.DOTALL)
-# In a scan's data, 0xFF is followed by 0, or by the number of a restart.
-_END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
+# As libjpeg looks for one: past whatever is none. In a scan's data, 0xFF is followed by 0, or by a restart's number.
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_END_OF_IMAGE = 0xD9
+_WITHOUT_LENGTH = frozenset({0x01, 0xD8})
 
 
 def check_scans(image: Image.Image, label: str) -> None:
@@ -54,14 +54,13 @@ def check_scans(image: Image.Image, label: str) -> None:
 
 
 def segments(content: bytes) -> Iterator[int]:
-    """Yield the kind of each segment, up to the file's end or to what is none."""
+    """Yield the kind of each segment, up to the end of the image."""
     place = 2
-    while found := _MARKER.match(content, place):
+    while found := _MARKER.search(content, place):
         (kind,) = found.group(1)
-        place = found.end()
+        if kind == _END_OF_IMAGE:
+            return
         yield kind
+        place = found.end()
         if kind not in _WITHOUT_LENGTH:
             place += int.from_bytes(content[place : place + 2])
-        if kind == START_OF_SCAN:
-            end = _END_OF_SCAN.search(content, place)
-            place = len(content) if end is None else end.start()
