@@ -29,7 +29,7 @@ def test_lossless_formats_give_every_pixel(image_format, picture):
     assert inspect(encoded(picture, image_format)).load() == picture
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "WEBP", "AVIF", "GIF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "WEBP", "AVIF", "GIF", "JPEG2000"])
 def test_lossy_formats_give_nearly_every_pixel(image_format):
     """A plain colour survives lossy formats within a few shades."""
     loaded = inspect(encoded(Image.new("RGB", (16, 16), (200, 100, 50)), image_format)).load()
@@ -158,7 +158,7 @@ def test_floats_are_refused_before_any_work():
         inspect(encoded(Image.new("F", (2, 2), 0.5), "TIFF"))
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM", "JPEG2000"])
 def test_inspecting_decodes_no_pixel(image_format, monkeypatch):
     """The header is enough, also in search of an orientation."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
@@ -166,7 +166,7 @@ def test_inspecting_decodes_no_pixel(image_format, monkeypatch):
     assert inspect(encoded(noise(20, 15), image_format)).size == (20, 15)
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM", "JPEG2000"])
 def test_a_truncated_image_is_refused(image_format):
     """Half a page is not silently completed with grey."""
     content = encoded(noise(64, 64), image_format)

@@ -128,16 +128,16 @@ def test_pages_are_written_when_their_turn_comes(make):
     loader = make()
     documents = loader.lazy_load()
     next(documents)
-    assert len(list(loader.image_folder.iterdir())) == 1
+    assert len(list(loader.image_folder.glob("*.png"))) == 1
     next(documents)
-    assert len(list(loader.image_folder.iterdir())) == 2
+    assert len(list(loader.image_folder.glob("*.png"))) == 2
     documents.close()
 
     async def first_two():
         documents = make(image_folder=loader.image_folder / "async").alazy_load()
         for count in (1, 2):
             await anext(documents)
-            assert len(list((loader.image_folder / "async").iterdir())) == count
+            assert len(list((loader.image_folder / "async").glob("*.png"))) == count
         await documents.aclose()
 
     asyncio.run(first_two())

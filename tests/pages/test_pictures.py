@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jina_vllm_integrations.errors import ImageError, ImageFormatError
+from jina_vllm_integrations.errors import ImageError, ImageFormatError, ImageSizeError
 from jina_vllm_integrations.pages import Page
 from jina_vllm_integrations.pages.records import PageImage
 from page_files import BLUE, GREEN, RED, corners, picture_file, plain, tiff
+from pdf_files import PdfPage
 
 ORIENTATION, NEW_SUBFILE_TYPE = 274, 254
 FORMATS = ("png", "jpg", "webp", "tiff", "gif", "bmp", "avif", "ppm")
@@ -134,3 +135,39 @@ def test_a_tiff_whose_list_of_frames_is_damaged_is_an_error(make, folder):
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(ImageError, match=r"scan\.tif"):
         list(make().read(path))
+
+
+def test_what_the_model_does_not_take_is_an_error_of_its_page(make, folder, write):
+    """A strip is refused by the reader, by name, and skipped alone, instead of stopping an index later."""
+    picture_file(folder / "a.png", size=(2001, 10))
+    picture_file(folder / "b.png", size=(2000, 10))
+    tiff(folder / "c.tif", [plain("red"), plain("lime", (10, 2001)), plain("blue")])
+    write("d.pdf", PdfPage(size=(3000, 10)), PdfPage(size=(200, 100)))
+    reader = make(on_error="skip")
+
+    assert [(page.source.name, page.number) for page in reader.read(folder)] == [
+        ("b.png", 0),
+        ("c.tif", 0),
+        ("c.tif", 2),
+        ("d.pdf", 1),
+    ]
+    assert [(each.source.name, each.number, type(each.error)) for each in reader.skipped] == [
+        ("a.png", 0, ImageSizeError),
+        ("c.tif", 1, ImageSizeError),
+        ("d.pdf", 0, ImageSizeError),
+    ]
+    assert all(each.source.name in str(each.error) for each in reader.skipped)
+    assert "2001x10 of" in str(reader.skipped[0].error)
+
+
+def test_a_picture_that_its_decoder_asserts_about_is_skipped(make, folder):
+    """Its neighbours are read."""
+    for name in ("a.png", "c.png"):
+        picture_file(folder / name)
+    (folder / "b.png").write_bytes(
+        bytes.fromhex("89504e470d0a1a0a0000000d494844520000000100000001080300000028cb34bb0000000049454e44ae426082")
+    )
+    reader = make(on_error="skip")
+
+    assert [page.source.name for page in reader.read(folder)] == ["a.png", "c.png"]
+    assert [(each.source.name, type(each.error)) for each in reader.skipped] == [("b.png", ImageFormatError)]

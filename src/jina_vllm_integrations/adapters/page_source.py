@@ -17,7 +17,7 @@ from jina_vllm_integrations.pages.files import listed, readable
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
-    from jina_vllm_integrations.pages import ImageFormat, OnError, Page, PagePaths, SkippedPage
+    from jina_vllm_integrations.pages import ImageFormat, OnError, Page, PagePaths, SkippedPages
 
 
 class PageSource:
@@ -70,8 +70,8 @@ class PageSource:
         return self._reader.image_folder
 
     @property
-    def skipped(self) -> list[SkippedPage]:
-        """What the latest reading left out so far."""
+    def skipped(self) -> SkippedPages:
+        """What the latest reading left out so far, and how many other files its folders hold."""
         return self._reader.skipped
 
     def _texts_and_pages(self, paths: PagePaths) -> Generator[tuple[str, Page]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 from jina_vllm_integrations.errors import InputError, OptionError
 from jina_vllm_integrations.foundation.opening import open_file
-from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
+from jina_vllm_integrations.images.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

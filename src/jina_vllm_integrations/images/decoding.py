@@ -1,79 +1,27 @@
-"""An encoded image -> upright RGB pixels, by Pillow, within a pixel limit.
+"""An encoded image -> upright RGB pixels, by Pillow, within a pixel limit and this process's decoding budget.
 
-The first bytes choose the decoder, never a file's name. Only formats that Pillow decodes inside this process, and
-whose size it knows before it decodes, are on the list: EPS would start Ghostscript, an icon is decoded while it is
-opened. The decoders are called directly, because ``Image.open`` compares sizes with a limit of the whole process
-and warns by it; here every caller has a limit of its own.
+ICC profiles are not applied, as transformers does not: the model saw the samples as they are.
 """
 
 from __future__ import annotations
 
-import re
-import struct
-import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import ExifTags, Image, TiffImagePlugin
 
-from jina_vllm_integrations.errors import ImageError, ImageFormatError, ImageSizeError
+from jina_vllm_integrations.errors import ImageFormatError, ImageSizeError
+from jina_vllm_integrations.images.damage import explained
+from jina_vllm_integrations.images.decoding_budget import DECODING
+from jina_vllm_integrations.images.formats import FORMATS, LONGEST_SIGNATURE, recognised
+from jina_vllm_integrations.images.jpeg import check_scans
+from jina_vllm_integrations.images.tiff import UNSIGNED_32_BITS, TiffFile, greys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-class _TiffFile(TiffImagePlugin.TiffImageFile):
-    """A TIFF without Pillow's own size check, which would warn about a large scan that the caller's limit allows."""
-
-    def load_prepare(self) -> None:
-        stored_size = (self.tag_v2[TiffImagePlugin.IMAGEWIDTH], self.tag_v2[TiffImagePlugin.IMAGELENGTH])
-        self.im = Image.new(self.mode, stored_size).im
-        super().load_prepare()
-
-
-_DECODERS: dict[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
-    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
-    "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
-    "WebP": (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
-    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), _TiffFile),
-    "GIF": (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
-    "AVIF": (re.compile(rb"....ftyp(avif|avis|mif1|msf1)", re.DOTALL), AvifImagePlugin.AvifImageFile),
-    "BMP": (re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
-    "PPM": (re.compile(rb"P[1-6]\s"), PpmImagePlugin.PpmImageFile),
-}
-_LONGEST_SIGNATURE = 12
-
-IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Of files in these formats: which files of a folder are taken for images."""
-
-# What Pillow raises on bytes that are not what they say. `Warning` is there because a process may turn its warnings
-# into errors.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    TypeError,
-    LookupError,
-    OverflowError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Warning,
-)
+    from PIL import ImageFile
 
 # EXIF says how the camera was held; this is what turns the picture back.
 _UPRIGHT = {
@@ -87,7 +35,8 @@ _UPRIGHT = {
 }
 _LYING = frozenset({5, 6, 7, 8})
 
-_WHITE_OF_16_BITS = 0xFFFF
+# Of a TIFF. A small image may be in one that is larger than itself.
+_USUAL_TILE = 1024 * 1024
 
 
 def open_image(file: BinaryIO, label: str, *, max_pixels: int) -> ImageFile.ImageFile:
@@ -96,17 +45,18 @@ def open_image(file: BinaryIO, label: str, *, max_pixels: int) -> ImageFile.Imag
     Raises:
         ImageFormatError: Not an image in a supported format, or a damaged header.
         ImageSizeError: More than ``max_pixels``.
+        ImageError: The disk failed; so do all functions here that decode.
     """
-    start = file.read(_LONGEST_SIGNATURE)
-    file.seek(0)
-    decoder = next((decoder for signature, decoder in _DECODERS.values() if signature.match(start)), None)
-    if decoder is None:
-        raise ImageFormatError(
-            f"an image must be {', '.join(_DECODERS)}; {label!r} starts with {start!r}. "
-            "Convert it to one of these formats."
-        )
-    with _explained(label):
-        image = decoder(file)
+    with explained(label):
+        start = file.read(LONGEST_SIGNATURE)
+        file.seek(0)
+        image_format = recognised(start)
+        if image_format is None:
+            raise ImageFormatError(
+                f"an image must be {', '.join(each.name for each in FORMATS)}; {label!r} starts with {start[:12]!r}. "
+                "Convert it to one of these formats."
+            )
+        image = image_format.decoder(file)
     check(image, label, max_pixels=max_pixels)
     return image
 
@@ -116,7 +66,7 @@ def check(image: Image.Image, label: str, *, max_pixels: int) -> None:
 
     Raises:
         ImageFormatError: Pixels of mode F, for which no value means white.
-        ImageSizeError: No pixel at all, or more than ``max_pixels``.
+        ImageSizeError: No pixel at all, or more than ``max_pixels``, in the image or in a tile that it is stored in.
     """
     width, height = image.size
     if width * height == 0:
@@ -124,7 +74,12 @@ def check(image: Image.Image, label: str, *, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageSizeError(
             f"an image may have {max_pixels:,} pixels; {label!r} is {width} x {height}. "
-            "Downscale it, or raise ImageLimits.max_pixels."
+            "Downscale it, or raise ImageLimits.max_pixels (of a URL: max_url_pixels)."
+        )
+    if isinstance(image, TiffFile) and image.stored_pixels > max(max_pixels, _USUAL_TILE):
+        raise ImageSizeError(
+            f"an image may have {max_pixels:,} pixels; {label!r} is stored in tiles of {image.stored_pixels:,}. "
+            "Save it anew, or raise ImageLimits.max_pixels (of a URL: max_url_pixels)."
         )
     if image.mode == "F":
         raise ImageFormatError(
@@ -144,8 +99,9 @@ def decode(image: Image.Image, label: str) -> None:
 
     Raises:
         ImageFormatError: Truncated or damaged.
+        ImageSizeError: A JPEG of too many scans, or memory does not suffice.
     """
-    with _explained(label):
+    with _decoding(image, label):
         image.load()
 
 
@@ -155,18 +111,26 @@ def to_rgb(image: Image.Image, label: str) -> Image.Image:
     Metadata is left behind so that nothing turns the picture a second time.
 
     Raises:
-        ImageFormatError: Truncated, damaged, or 32-bit integers outside 0..65535.
+        ImageFormatError: Truncated, damaged, or integers outside 0..65535 of which no file says what they mean.
+        ImageSizeError: A JPEG of too many scans, or memory does not suffice.
     """
     turn = _UPRIGHT.get(_orientation(image))
-    with _explained(label):
+    with _decoding(image, label):
         page = _flattened(image, label)
         page.info.clear()
         return page if turn is None else page.transpose(turn)
 
 
+@contextmanager
+def _decoding(image: Image.Image, label: str) -> Iterator[None]:
+    check_scans(image, label)
+    with DECODING.take(image), explained(label):
+        yield
+
+
 def _flattened(image: Image.Image, label: str) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _top_8_of_16_bits(image, label).convert("RGB")
+        return _top_8_bits(image, label).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     painted = image.convert("RGBA")
@@ -175,18 +139,25 @@ def _flattened(image: Image.Image, label: str) -> Image.Image:
     return page
 
 
-def _top_8_of_16_bits(image: Image.Image, label: str) -> Image.Image:
-    """Greyscale by halving the depth, where Pillow's ``convert`` would clip everything above 255 to white.
+def _top_8_bits(image: Image.Image, label: str) -> Image.Image:
+    """Greyscale by its upper 8 bits, where Pillow's ``convert`` would clip everything above 255 to white.
 
-    Mode I has 32 bits, but Pillow keeps 16-bit samples in it; other values have no defined white.
+    A TIFF says how many bits white has, and whether it is black. Else they are 16: mode I has 32, but Pillow keeps
+    16-bit samples in it; other values have no defined white.
     """
     samples = np.asarray(image)
-    if samples.min() < 0 or samples.max() > _WHITE_OF_16_BITS:
+    greys = greys_of(image)
+    bits = 16 if greys is None or greys.bits is None else greys.bits
+    if bits == UNSIGNED_32_BITS:
+        samples = samples.view(np.uint32)
+    elif samples.min() < 0 or samples.max() >= 1 << bits:
         raise ImageFormatError(
-            f"integer pixels must be in 0..65535; {label!r} holds {samples.min()}..{samples.max()}. "
+            f"integer pixels must be in 0..{(1 << bits) - 1}; {label!r} holds {samples.min()}..{samples.max()}. "
             "Scale them to 0..255 and convert the image to mode 'L'."
         )
-    grey = (samples >> 8).astype(np.uint8)
+    grey = (samples >> (bits - 8)).astype(np.uint8)
+    if greys is not None and greys.white_is_zero:
+        grey = ~grey
     if "transparency" in image.info:
         grey[samples == image.info["transparency"]] = 0xFF
     return Image.fromarray(grey)
@@ -198,23 +169,5 @@ def _orientation(image: Image.Image) -> int:
     try:
         # Not image.getexif(): PNG's decodes all pixels in search of metadata behind them.
         return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
-    except DAMAGE:
-        return 1  # damaged metadata turns nothing: the pixels may be fine
-
-
-@contextmanager
-def _explained(label: str) -> Iterator[None]:
-    try:
-        yield
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageSizeError(
-            f"Pillow refuses the size of {label!r} ({error}). "
-            "Downscale it, or raise PIL.Image.MAX_IMAGE_PIXELS in your program."
-        ) from error
-    except DAMAGE as error:
-        raise ImageFormatError(
-            f"an image must be complete and undamaged; {label!r} cannot be decoded ({error or type(error).__name__}). "
-            "Export or download it again."
-        ) from error
+    except Exception:  # noqa: BLE001 - damaged metadata leads to anything, and turns nothing: the pixels may be fine
+        return 1

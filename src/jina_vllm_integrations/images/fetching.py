@@ -90,7 +90,7 @@ def _body(response: httpcore.Response, url: ImageURL, declared_bytes: int, max_b
         body += chunk
     raise ImageSizeError(
         f"an image may have {max_bytes:,} bytes; {url.label!r} has more. "
-        "Give a smaller image, or raise ImageLimits.max_bytes."
+        "Give a smaller image, or raise ImageLimits.max_bytes and max_url_bytes."
     )
 
 

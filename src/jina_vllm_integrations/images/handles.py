@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import threading
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
-from urllib.parse import unquote_to_bytes
 
 from PIL import Image
 
@@ -22,8 +20,11 @@ from jina_vllm_integrations.errors import (
 )
 from jina_vllm_integrations.foundation.opening import Beneath, open_file
 from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, is_file_uri, is_url
+from jina_vllm_integrations.images.damage import explained
+from jina_vllm_integrations.images.data_uris import data_uri_content
 from jina_vllm_integrations.images.decoding import check, decode, open_image, to_rgb, upright_size
 from jina_vllm_integrations.images.documents.sources import DrawnPage, FileURI, PageSource
+from jina_vllm_integrations.images.first_pages import FIRST_PAGES
 from jina_vllm_integrations.images.limits import ImageLimits
 
 if TYPE_CHECKING:
@@ -82,15 +83,17 @@ class ImageHandle:
         """Decode the image. May be called often and from many threads.
 
         Transparent parts are laid on white. Of an animation, and of a file with several pages, it is the first.
-        Greyscale with 16 bits keeps the upper 8. The caller's own PIL image stays as it is.
+        Greyscale with more than 8 bits keeps the upper 8. ICC profiles are not applied, as the model's own processor
+        does not. The caller's own PIL image stays as it is.
 
         Returns:
             A new image of mode RGB and of this handle's ``size``, without metadata.
 
         Raises:
             ImageNotFoundError: The file is gone.
-            ImageFormatError: Truncated or damaged, not what was inspected, or integer pixels outside 0..65535.
-            ImageSizeError: More bytes or pixels than the limits allow.
+            ImageFormatError: Truncated or damaged, not what was inspected, or integer pixels of unknown white.
+            ImageSizeError: More bytes or pixels than the limits allow, a JPEG of very many scans, or no memory for it.
+            ImageError: The disk failed.
             ImageFetchError: The URL could not be fetched within the limits.
             ImageAddressError: The URL leads to an address that is not public.
         """
@@ -132,10 +135,11 @@ class ImageHandle:
         if isinstance(self.origin, Image.Image):
             page = self.load()
             return replace(self, origin=page, size=page.size)
-        with _opened(self.origin, self.label, self.limits) as file:
+        with _opened(self.origin, self.label, self.limits) as file, explained(self.label):
             content = file.read(self.limits.max_bytes + 1)
         _check_bytes(len(content), self.label, self.limits)
         with _header(content, self.label, self.limits) as image:
+            FIRST_PAGES.taken(image, self.label)
             return replace(self, origin=content, size=upright_size(image))
 
     def _decoded(self, origin: _Encoded) -> Image.Image:
@@ -176,8 +180,9 @@ def inspect(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageHa
         return ImageHandle(label=source.label, size=page_size, origin=page, limits=limits)
     label, origin = _identified(source, limits)
     if isinstance(origin, ImageURL):
-        return ImageHandle(label=label, size=None, origin=origin, limits=limits)
+        return ImageHandle(label=label, size=None, origin=origin, limits=limits.for_urls())
     with _header(origin, label, limits) as image:
+        FIRST_PAGES.taken(image, label)
         return ImageHandle(label=label, size=upright_size(image), origin=origin, limits=limits)
 
 
@@ -202,7 +207,7 @@ def _identified(source: _File, limits: ImageLimits) -> tuple[str, _Encoded]:
             return "bytes", bytes(source)
         case str() if is_data_uri(source):
             label = f"{source[:40]}..."
-            return label, _data_uri_content(source, label)
+            return label, data_uri_content(source, label)
         case str() if is_url(source):
             url = ImageURL.parse(source)
             return url.label, url
@@ -215,21 +220,6 @@ def _identified(source: _File, limits: ImageLimits) -> tuple[str, _Encoded]:
         f"an image is a path, URL, data URI, bytes, binary file or PIL image, got {type(source).__name__} "
         f"{source!r:.60}. Convert it to one of these; an array with PIL.Image.fromarray."
     )
-
-
-def _data_uri_content(uri: str, label: str) -> bytes:
-    header, comma, payload = uri.partition(",")
-    try:
-        content = unquote_to_bytes(payload)
-        if header.lower().endswith(";base64"):
-            content = base64.b64decode(content, validate=True)
-    except ValueError as error:
-        raise ImageFormatError(
-            f"a data URI must be well encoded; {label!r} is not ({error}). Encode it anew."
-        ) from error
-    if not comma:
-        raise ImageFormatError(f"a data URI must have a comma before its content; {label!r} has none. Complete it.")
-    return content
 
 
 def _file_content(file: BinaryIO, limits: ImageLimits) -> bytes:
@@ -293,5 +283,5 @@ def _check_bytes(n_bytes: int, label: str, limits: ImageLimits) -> None:
     if n_bytes > limits.max_bytes:
         raise ImageSizeError(
             f"an image may have {limits.max_bytes:,} bytes; {label!r} has {n_bytes:,}. "
-            "Give a smaller image, or raise ImageLimits.max_bytes."
+            "Give a smaller image, or raise ImageLimits.max_bytes (of a URL: max_url_bytes)."
         )

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from jina_vllm_integrations.errors import CheckpointError, ImageSizeError
+from jina_vllm_integrations.errors import CheckpointError
+from jina_vllm_integrations.images.shapes import check_shape
 from jina_vllm_integrations.model.files import locate, read_json
 from jina_vllm_integrations.model.projectors import PROJECTOR_FILE, projector_file, read_projectors
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 MODEL_TYPE = "qwen2_5_vl"
 _METADATA = ("config.json", "preprocessor_config.json", "tokenizer.json")
 _FILES = (*_METADATA, str(PROJECTOR_FILE), "adapters/*")
-# The processor's own rule (Qwen2-VL's smart_resize): flatter images are refused.
-_MAX_ASPECT_RATIO = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +69,7 @@ class ImageGrid:
         Raises:
             ImageSizeError: The image is too flat for the processor.
         """
-        if max(width, height) > _MAX_ASPECT_RATIO * min(width, height):
-            raise ImageSizeError(
-                f"the model takes images up to {_MAX_ASPECT_RATIO} times as long as wide, got {width}x{height} pixels. "
-                "Cut the image into pieces or pad it."
-            )
+        check_shape(width, height)
         rows, columns = round(height / self.cell), round(width / self.cell)
         area = rows * columns * self.cell**2
         if area > self.max_pixels:

@@ -18,7 +18,7 @@ from jina_vllm_integrations.images.documents import ImageFormat
 from jina_vllm_integrations.pages.files import PagePaths
 from jina_vllm_integrations.pages.image_folder import ImageFolder
 from jina_vllm_integrations.pages.reading import PageReader
-from jina_vllm_integrations.pages.records import Page, PageImage, SkippedPage
+from jina_vllm_integrations.pages.records import Page, PageImage, SkippedPage, SkippedPages
 
 __all__ = [
     "ImageFolder",
@@ -30,4 +30,5 @@ __all__ = [
     "PageReader",
     "PageSource",
     "SkippedPage",
+    "SkippedPages",
 ]

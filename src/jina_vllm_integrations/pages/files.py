@@ -1,4 +1,4 @@
-"""Which files have pages."""
+"""A file that may have pages, and what it begins with."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from jina_vllm_integrations.errors import OptionError, PageError, PageNotFoundError
 from jina_vllm_integrations.foundation.opening import Beneath, OutsideError, open_file
-from jina_vllm_integrations.images.decoding import IMAGE_SUFFIXES
-from jina_vllm_integrations.images.documents.files import PDF_SUFFIX, link_out
+from jina_vllm_integrations.images.documents.files import PDF_SIGNATURE, link_out
+from jina_vllm_integrations.images.formats import LONGEST_SIGNATURE, recognised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jina_vllm_integrations.pages.image_folder import ImageFolder
-
 PagePaths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """A file, a folder, or several of them."""
-
-_SUFFIXES = IMAGE_SUFFIXES | {PDF_SUFFIX}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +76,14 @@ def listed(paths: PagePaths) -> tuple[Path, ...]:
     return tuple(_path(path) for path in paths)
 
 
-def page_files(paths: Iterable[Path], *, glob: str, images: ImageFolder | None) -> Iterator[PageFile]:
-    """Yield files in the order of their paths, those of each folder sorted.
-
-    In folders, only files with the suffix of a PDF or picture count, none that is hidden, and none that was rendered.
-
-    Raises:
-        OptionError: ``glob`` is no pattern.
-        PageNotFoundError: There is no such path, or no such file in a folder.
-    """
-    for path in paths:
-        with readable(path):
-            is_folder, is_file = path.is_dir(), path.is_file()
-        if is_folder:
-            yield from _found_in(path, glob, images)
-        elif is_file:
-            yield PageFile(path=path)
-        else:
-            raise PageNotFoundError(
-                f"a path must name a file or folder, {str(path)!r} names none. Correct it, or put the file there."
-            )
+def begins_like_pages(path: Path) -> bool:
+    """Return whether a file begins like a PDF or picture; not if it cannot be opened."""
+    try:
+        with PageFile(path=path).opened() as file, readable(path):
+            start = file.read(LONGEST_SIGNATURE)
+    except PageError:
+        return False
+    return start.startswith(PDF_SIGNATURE) or recognised(start) is not None
 
 
 @contextmanager
@@ -136,25 +120,3 @@ def _path(path: str | os.PathLike[str]) -> Path:
             "pass '.'."
         )
     return Path(path)
-
-
-def _found_in(folder: Path, glob: str, images: ImageFolder | None) -> list[PageFile]:
-    try:
-        with readable(folder), os.scandir(folder):  # because glob finds nothing in a folder that cannot be read
-            matches = sorted(folder.glob(glob))
-    except (ValueError, NotImplementedError) as error:
-        raise OptionError(
-            f"glob must be a pattern relative to the folder, such as '**/*.pdf', got {glob!r} ({error})."
-        ) from error
-    found = [PageFile(path=path, folder=folder) for path in matches if _counts(path, folder, images)]
-    if not found:
-        raise PageNotFoundError(
-            f"a folder must have files with pages ({' '.join(sorted(_SUFFIXES))}); {str(folder)!r} has none that match "
-            f"glob={glob!r}. Correct the folder or the pattern."
-        )
-    return found
-
-
-def _counts(path: Path, folder: Path, images: ImageFolder | None) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in _SUFFIXES and not hidden and not path.is_dir() and not (images and images.holds(path))

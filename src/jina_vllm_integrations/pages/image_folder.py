@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.images.documents import ImageFormat
 
+# A file that says what the folder is, to readers that write into another.
+_MARKER = ".jina-vllm-pages"
+_NOTE = "Images of pages, drawn by jina-vllm-integrations. Readers do not take them for documents.\n"
 _NAME = re.compile(r"[0-9a-f]{64}\.(webp|jpeg|png)")
 
 
@@ -89,6 +92,8 @@ class ImageFolder:
         file = self.path / name
         with self._writable():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (self.path / _MARKER).exists():
+                (self.path / _MARKER).write_text(_NOTE)
             if not _has(file, content):
                 with TemporaryDirectory(dir=self.path, prefix=".") as unfinished:
                     whole = Path(unfinished) / name
@@ -105,6 +110,11 @@ class ImageFolder:
                 f"image_folder must be a folder that can be written; {str(self.path)!r} cannot ({error.strerror}). "
                 "Choose another, or make room."
             ) from error
+
+
+def is_page_image(path: Path) -> bool:
+    """Whether a file is the image of a page, in whichever folder for such, and so no document of its own."""
+    return _NAME.fullmatch(path.name) is not None and (path.parent / _MARKER).is_file()
 
 
 def _has(file: Path, content: bytes) -> bool:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.images import inspect
+from jina_vllm_integrations.images.damage import explained
 from jina_vllm_integrations.images.decoding import open_image
-from jina_vllm_integrations.images.documents.tiffs import page_frames, resolution
+from jina_vllm_integrations.images.documents.tiffs import resolution
+from jina_vllm_integrations.images.shapes import check_shape
+from jina_vllm_integrations.images.tiff import TiffFile, page_frames
 from jina_vllm_integrations.pages.records import Page, PageImage
 
 if TYPE_CHECKING:
@@ -44,7 +47,11 @@ class Picture:
         label = str(file.path)
         with file.opened() as content:
             image = open_image(content, label, max_pixels=limits.max_pixels)
-            return cls(file=file, dpi=resolution(image), limits=limits) if page_frames(image, label) == [0] else None
+            picture = cls(file=file, dpi=resolution(image), limits=limits)
+            if not isinstance(image, TiffFile):  # of an animation, only the first is a page
+                return picture
+            with explained(label):
+                return picture if page_frames(content, label) == [0] else None
 
     def read(self) -> Iterator[Page | InputError]:
         """Yield it, checked by decoding it: what is handed out can be embedded."""
@@ -58,6 +65,8 @@ class Picture:
 
     def _checked(self) -> Page:
         handle = inspect(self.file.source, self.limits).pinned()  # what is hashed is what was checked
+        assert handle.size is not None
+        check_shape(*handle.size, str(self.file.path))
         image = handle.load()
         assert isinstance(handle.origin, bytes)
         path = self.file.path.absolute()

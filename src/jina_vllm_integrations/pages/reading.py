@@ -15,10 +15,11 @@ from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.images.documents import DocumentFile, ImageFormat
 from jina_vllm_integrations.images.documents.jobs import check_dpi
 from jina_vllm_integrations.pages.documents import Document
-from jina_vllm_integrations.pages.files import listed, page_files
+from jina_vllm_integrations.pages.files import listed
+from jina_vllm_integrations.pages.folders import page_files
 from jina_vllm_integrations.pages.image_folder import ImageFolder
 from jina_vllm_integrations.pages.pictures import Picture
-from jina_vllm_integrations.pages.records import SkippedPage
+from jina_vllm_integrations.pages.records import SkippedPage, SkippedPages
 
 if TYPE_CHECKING:
     import os
@@ -44,8 +45,8 @@ class PageReader:
     Making one reads nothing. May be used by many threads at once.
 
     Args:
-        glob: Which files of a folder to read, as for `Path.glob`. Of these, only those with a suffix of PDFs or
-            pictures, and none that is hidden.
+        glob: Which files of a folder to read, as for `Path.glob`. Of these, only PDFs and pictures, by suffix, or by
+            content where the suffix says nothing, and none that is hidden. How many others there are is logged.
         dpi: At which PDFs are drawn. A page that would have more pixels than ``image_limits`` allow is drawn at as many
             as fit.
         image_folder: Where the images of pages are written, by content, for who needs them as files. A folder that
@@ -60,7 +61,7 @@ class PageReader:
 
     Attributes:
         image_folder: Where the images of pages are written, absolute; ``None`` for nowhere.
-        skipped: What the latest reading left out so far.
+        skipped: What the latest reading left out so far, and how many files of its folders were none to read.
 
     Raises:
         OptionError: A value that is none of these.
@@ -82,7 +83,7 @@ class PageReader:
         check_choice("image_format", image_format, ImageFormat)
         check_dpi(dpi)
         self.image_folder = None if image_folder is None else Path(image_folder).absolute()
-        self.skipped: list[SkippedPage] = []
+        self.skipped = SkippedPages()
         self._glob = glob
         self._dpi = float(dpi)
         self._limits = image_limits
@@ -106,13 +107,14 @@ class PageReader:
             PageNotFoundError: A path that was named does not exist, or a folder has no such file. Raised before
                 anything is read, and never skipped.
             PageError: A file is damaged, encrypted, unreadable or a link out of its folder, or a page costs too much.
-            ImageError: A picture is damaged or too large, or a page is.
+            ImageError: A picture is damaged, too large or too flat for the model, or a page is.
             MissingExtraError: There is a PDF, and pypdfium2 is not installed.
         """
-        skipped = self.skipped = []
-        files = list(page_files(listed(paths), glob=self._glob, images=self._images))
+        skipped = self.skipped = SkippedPages()
+        found = page_files(listed(paths), glob=self._glob, images=self._images)
+        skipped.other_files.update(found.others)
         with progress_bar(None, "reading", shown=self._show_progress) as bar:
-            for file in files:
+            for file in found.files:
                 with self._skipping(skipped, file), closing(self._pages(file)) as pages:
                     for number, page in enumerate(pages):
                         with self._skipping(skipped, file, number):
@@ -137,7 +139,7 @@ class PageReader:
         ).read()
 
     @contextmanager
-    def _skipping(self, skipped: list[SkippedPage], file: PageFile, number: int | None = None) -> Iterator[None]:
+    def _skipping(self, skipped: SkippedPages, file: PageFile, number: int | None = None) -> Iterator[None]:
         """Leave out a file or page that cannot be read, if that was chosen."""
         try:
             yield

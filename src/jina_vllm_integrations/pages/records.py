@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,3 +82,16 @@ class SkippedPage:
     source: Path
     number: int | None
     error: InputError
+
+
+class SkippedPages(list[SkippedPage]):
+    """What a reading left out.
+
+    Attributes:
+        other_files: How many files of folders were not read, because they are neither PDFs nor pictures; by suffix in
+            lower case, ``""`` for none. Hidden files, and images of drawn pages, do not count.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other_files: Counter[str] = Counter()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.images.limits import ImageLimits
 
 PDF_SUFFIX = ".pdf"
-_PDF_SIGNATURE = b"%PDF-"
+PDF_SIGNATURE = b"%PDF-"
 
 # The hashes of files that were read lately: each page of a file asks for it.
 _MOST_HASHES = 4096
@@ -55,7 +55,7 @@ class DocumentFile:
             PageNotFoundError: It cannot be opened, or is no regular file.
         """
         with _opened(file) as opened:
-            is_pdf = str(file).lower().endswith(PDF_SUFFIX) or opened.read(len(_PDF_SIGNATURE)) == _PDF_SIGNATURE
+            is_pdf = str(file).lower().endswith(PDF_SUFFIX) or opened.read(len(PDF_SIGNATURE)) == PDF_SIGNATURE
             return cls(file=file, is_pdf=is_pdf, signature=_signature(opened), passwords=tuple(passwords))
 
     @property

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, ImageSizeError, InputError
+from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, InputError
 from jina_vllm_integrations.images.documents.jobs import PageFacts
+from jina_vllm_integrations.images.shapes import check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _POINTS_PER_INCH = 72
-
-# Beyond it the model's processor takes no image, transformers' Qwen2-VL one.
-_FLATTEST = 200
 
 # Control characters, which databases refuse, and the soft hyphens where PDFium joins a word that two lines share.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\ufffe\uffff]")
@@ -84,11 +82,7 @@ class OpenPdf:
 
     def _fitting(self, page: Any, number: int, *, dpi: float, max_pixels: int) -> float:
         width, height = page.get_size()
-        if not 0 < max(width, height) <= _FLATTEST * min(width, height):
-            raise ImageSizeError(
-                f"a page may be {_FLATTEST} times as long as it is wide; page {number + 1} of {self.label!r} is "
-                f"{width:g} x {height:g} points. Leave it out."
-            )
+        check_shape(width, height, f"page {number + 1} of {self.label}")
         return _fitting_dpi(width, height, dpi, max_pixels)
 
 

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
 
 from jina_vllm_integrations.errors import ImageFormatError
-from jina_vllm_integrations.images.decoding import DAMAGE, check, open_image, to_rgb, upright_size
+from jina_vllm_integrations.images.damage import explained
+from jina_vllm_integrations.images.decoding import check, open_image, to_rgb, upright_size
 from jina_vllm_integrations.images.documents.jobs import PageFacts
+from jina_vllm_integrations.images.shapes import check_shape
+from jina_vllm_integrations.images.tiff import TiffFile, page_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-
-# A TIFF's tag that says what a frame is, and the bits of it for a smaller copy and for a mask of another frame.
-_NEW_SUBFILE_TYPE = 254
-_NO_PAGE = 0b101
+    from PIL import Image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +67,10 @@ class OpenTiff:
             raise ImageFormatError(
                 f"a file must have the page that is asked for; {place!r} is none of {len(self)}. Correct the number."
             )
-        with _explained(place):
+        with explained(place):
             self.tiff.seek(self.frames[number])
         check(self.tiff, place, max_pixels=max_pixels)
+        check_shape(*self.tiff.size, place)
 
     def _place(self, number: int) -> str:
         return f"page {number + 1} of {self.label}"
@@ -89,19 +89,11 @@ def open_tiff(path: str, label: str) -> Iterator[OpenTiff]:
     """
     with Path(path).open("rb") as file:
         image = open_image(file, label, max_pixels=sys.maxsize)
-        yield OpenTiff(tiff=image, frames=page_frames(image, label), label=label)
-
-
-def page_frames(image: Image.Image, label: str) -> list[int]:
-    """Return the frames of an open image that are pages: of an animation, only the first.
-
-    Raises:
-        ImageFormatError: It is damaged.
-    """
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return [0]
-    with _explained(label):
-        return [frame for frame in range(image.n_frames) if _is_page(image, frame)] or [0]
+        frames = [0]  # of an animation, only the first is a page
+        if isinstance(image, TiffFile):
+            with explained(label):
+                frames = page_frames(file, label)
+        yield OpenTiff(tiff=image, frames=frames, label=label)
 
 
 def resolution(image: Image.Image) -> float | None:
@@ -110,20 +102,3 @@ def resolution(image: Image.Image) -> float | None:
         case (Real() as across, Real() as down) if across == down and 0 < float(across) < math.inf:
             return round(float(across), 2)
     return None
-
-
-def _is_page(tiff: TiffImagePlugin.TiffImageFile, frame: int) -> bool:
-    tiff.seek(frame)
-    kind: int = tiff.tag_v2.get(_NEW_SUBFILE_TYPE, 0)
-    return not kind & _NO_PAGE
-
-
-@contextmanager
-def _explained(label: str) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGE as error:
-        raise ImageFormatError(
-            f"an image must be complete and undamaged; {label!r} cannot be read ({error or type(error).__name__}). "
-            "Export or download it again."
-        ) from error
