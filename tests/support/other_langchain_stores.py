@@ -25,12 +25,12 @@ def chroma_on_server(embeddings, place):
     return Chroma(f"pages-{next(numbers)}", embeddings, client=client, collection_configuration=space)
 
 
-def pgvector(embeddings, place, collection=None):
+def pgvector(embeddings, place):
     """Return LangChain's first store in PostgreSQL, which is either synchronous or asynchronous."""
     store = PGVector(
         embeddings,
         connection=address(place),
-        collection_name=collection or f"pages-{next(numbers)}",
+        collection_name=f"pages-{next(numbers)}",
         async_mode=place.way == "async",
         create_extension=place.way == "sync",  # two statements, of which its asynchronous engine takes one
     )

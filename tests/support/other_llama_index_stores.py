@@ -78,7 +78,7 @@ def faiss_store(place):
 
 ONLY = {"filters": MetadataFilters(filters=[MetadataFilter(key="place", value=2)])}
 # A pipeline writes into the store alone, and these keep vectors, not nodes.
-NO_NODES = Cannot(error=KeyError, telling="")
+NO_NODES = Cannot(error=KeyError, telling=r"^'[\w-]+'$")  # the id
 NO_NODES_THERE = dict.fromkeys(("unchanged", "changed", "removed"), NO_NODES)
 NO_QUOTES = Cannot(error=ValueError, telling="No field named")  # which is the id
 
