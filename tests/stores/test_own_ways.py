@@ -114,7 +114,7 @@ def test_two_tables_of_pgvector_store_have_ids_of_their_own(make, call):
 def test_pgvector_stores_ids_are_uuids_unless_it_is_told(make, call):
     """Its column is of that type by default; as text it takes any."""
     retriever = make("pgvector_store", store=pgvector_store, id_type="UUID")
-    with pytest.raises(DataError, match="invalid input (syntax for type uuid|for query argument)"):
+    with pytest.raises(DataError, match=r"invalid input (syntax for type uuid|for query argument)"):
         call(retriever, "add_documents", [Document("a text", id="my id")])
     assert call(make("pgvector_store"), "add_documents", [Document("a text", id="my id")]) == ["my id"]
 
@@ -149,7 +149,7 @@ def test_milvus_drops_what_the_first_documents_had_not(make, scans, call):
 def test_milvus_calls_a_filter_expr(fill, call):
     """And the error says so, before it searches."""
     retriever, _ = fill("milvus")
-    with pytest.raises(OptionError, match=r"of Milvus has expr in its place.*expr=\.\.\."):
+    with pytest.raises(OptionError, match=r"of Milvus has expr and filter_params in its place.*expr=\.\.\."):
         call(retriever, "invoke", QUERY, filter={"place": 2})
     assert names(call(retriever, "invoke", QUERY, expr="place == 2")) == [TEXTS[2]]
 

@@ -43,11 +43,8 @@ def pgvector_store(embeddings, place, id_type="TEXT"):
     engine = PGEngine.from_connection_string(address(place))
     place.closing.callback(lambda: engine._run_as_sync(engine.close()))
     table = f"pages_{next(numbers)}"
-    columns = [Column("place", "INTEGER")]
-    engine.init_vectorstore_table(
-        table, DIMENSIONS, id_column=Column("langchain_id", id_type), metadata_columns=columns
-    )
-    return PGVectorStore.create_sync(engine, embeddings, table, metadata_columns=["place"])
+    engine.init_vectorstore_table(table, DIMENSIONS, id_column=Column("langchain_id", id_type))
+    return PGVectorStore.create_sync(engine, embeddings, table)
 
 
 def milvus(embeddings, place, **options):

@@ -25,6 +25,7 @@ OTHERS_WARNINGS = [
     # What adapters use of their own clients, and those of themselves.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*ORM-style PyMilvus"),
+    pytest.mark.filterwarnings("ignore:No ids provided and auto_id is False"),
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
 ]
 
