@@ -52,16 +52,16 @@ class PassesOn(ReadsNothing):
 CLIENT = [InMemoryVectorStore.similarity_search_by_vector]
 
 
-class CallsItFilterInside(ReadsNothing):
+class CallsItFilterInside(CallsItExpr):
     """A store that gives its client a filter under the name that is refused here."""
 
     def similarity_search_by_vector(self, embedding, k=4, expr=None, **kwargs):
         """Let an inner search find."""
         return self.searched(embedding, k, filter=expr, **kwargs)
 
-    def searched(self, embedding, k, *, filter=None, **kwargs):
+    def searched(self, embedding, k, *, filter=None, **kwargs):  # noqa: A002 - as Milvus's client calls it
         """Find by what comes from the outer search alone."""
-        return CallsItExpr.similarity_search_by_vector(self, embedding, k, expr=filter)
+        return super().similarity_search_by_vector(embedding, k, expr=filter)
 
 
 def third(document):
