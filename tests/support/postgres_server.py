@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -42,7 +43,10 @@ def postgres_server():
 
 def _owner():
     """Return who runs it: PostgreSQL refuses root."""
-    return {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid}
 
 
 def _programs(home, owner):
