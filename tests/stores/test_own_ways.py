@@ -6,7 +6,8 @@ from uuid import UUID, uuid4, uuid5
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.indexing import InMemoryRecordManager, index
+from langchain_core.indexing import InMemoryRecordManager, aindex, index
+from pydantic import ValidationError
 from sqlalchemy.exc import DataError
 
 from jina_vllm_integrations import ImageInput, OptionError
@@ -63,6 +64,16 @@ def test_chroma_merges_metadata(make, call):
     assert found.metadata == {"place": 2, "old": True}
 
 
+def test_chroma_looks_up_no_document_without_metadata(make, call):
+    """And so it can neither be got nor deleted, though it is found."""
+    retriever = make("chroma")
+    ids = call(retriever, "add_documents", [Document("a text")])
+    for method in ("get_by_ids", "delete"):
+        with pytest.raises(ValidationError, match="Input should be a valid dictionary"):
+            call(retriever, method, ids)
+    assert names(call(retriever, "invoke", QUERY)) == ["a text"]
+
+
 def test_faiss_breaks_over_a_known_id(fill, call):
     """It takes the vector before it looks at the id, and no search that finds this vector works again."""
     retriever, ids = fill("faiss")
@@ -88,6 +99,25 @@ def test_pgvector_shares_ids_between_collections(make, call):
     assert call(two, "add_documents", [Document("of the second", id=name)]) == [name]
     assert call(two, "invoke", QUERY) == []
     assert names(call(one, "invoke", QUERY)) == ["of the second"]
+
+
+def test_pgvector_lets_index_believe_that_a_second_collection_is_filled(make, place_for):
+    """Equal documents have equal ids there, unless their metadata differ."""
+    place, number = place_for(ROWS["pgvector"]), str(uuid4())
+
+    def found(**metadata):
+        retriever, manager = make("pgvector"), InMemoryRecordManager("pages")
+        manager.create_schema()
+        given = [Document("a text", metadata={"test": number, **metadata})]
+        options = {"cleanup": "full", "key_encoder": "sha256"}
+        if place.way == "sync":
+            report = index(given, manager, retriever, **options)
+        else:
+            report = place.runner.run(aindex(given, manager, retriever, **options))
+        assert report["num_added"] == 1
+        return names(place.call(retriever, "invoke", QUERY))
+
+    assert [found(), found(), found(collection="second")] == [["a text"], [], ["a text"]]
 
 
 def test_pgvector_is_used_in_one_way(make, place_for, way):
