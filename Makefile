@@ -1,4 +1,4 @@
-.PHONY: demo eval test test-demo lint types docs clean environment
+.PHONY: demo eval test test-demo stores lint types docs clean environment
 PYTHON ?= python3
 
 demo: environment
@@ -8,10 +8,13 @@ eval: environment
 	.venv/bin/python examples/demo_model/evaluate.py
 
 test: environment
-	.venv/bin/python -m pytest -m "not demo"
+	.venv/bin/python -m pytest -m "not demo and not stores"
 
 test-demo: environment
 	.venv/bin/python -m pytest -m demo
+
+stores: environment
+	.venv/bin/python -m pytest tests/stores
 
 lint: environment
 	.venv/bin/ruff check

@@ -28,11 +28,16 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 
+STORES = Path(__file__).parent / "stores"
+
+
 def pytest_collection_modifyitems(items):
-    """Mark what computes on the demo's checkpoint, which takes long."""
+    """Mark what takes long: what computes on the demo's checkpoint, and stores that others wrote, but for a slice."""
     for item in items:
         if "demo_vllm" in item.fixturenames:
             item.add_marker("demo")
+        if STORES in item.path.parents and item.get_closest_marker("slice") is None:
+            item.add_marker("stores")
 
 
 def pytest_collection_finish():

@@ -28,10 +28,9 @@ from jina_vllm_integrations.errors import (
 from jina_vllm_integrations.images import ImageLimits, PageSource, inspect
 from jina_vllm_integrations.images.documents.jobs import Draw, Opening
 from jina_vllm_integrations.images.documents.processes import Processes
-from page_files import RED, REPORT
+from page_files import RED, REPORT, WORD
 from pdf_files import PdfPage, pdf
 
-SECRET = "sesame"
 SOON = ImageLimits(max_page_seconds=2.0)
 SMALL = ImageLimits(max_page_memory=300 * 2**20, max_page_seconds=60.0)
 
@@ -213,12 +212,12 @@ def test_what_is_no_page_is_an_error(written):
         inspect(PageSource(path, 4))
     with pytest.raises(PageNotFoundError, match="No such file"):
         inspect(PageSource(path.with_name("other.pdf")))
-    locked = written(pdf(*REPORT, password=SECRET), "locked.pdf")
+    locked = written(pdf(*REPORT, password=WORD), "locked.pdf")
     with pytest.raises(EncryptedPdfError, match="no password was given"):
         inspect(PageSource(locked))
-    opened = PageSource(locked, passwords=("wrong", SECRET))
+    opened = PageSource(locked, passwords=("wrong", WORD))
     assert inspect(opened).size == inspect(PageSource(path)).size
-    assert SECRET not in repr(opened) + opened.uri
+    assert WORD not in repr(opened) + opened.uri
 
 
 def test_numpy_numbers_are_numbers(written):

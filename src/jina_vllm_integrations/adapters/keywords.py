@@ -32,10 +32,10 @@ class Keywords(NamedTuple):
         """Read a bound method's signature and source, and those of what it calls with its ``**kwargs``."""
         names: set[str] = set()
         closed = True
-        waiting = [method]
+        waiting: list[tuple[Callable[..., Any], frozenset[str]]] = [(method, frozenset())]
         seen: set[Callable[..., Any]] = set()
         while waiting and len(seen) < _FURTHEST:
-            bound = waiting.pop()
+            bound, given = waiting.pop()
             function = inspect.unwrap(getattr(bound, "__func__", bound))
             if function in seen:
                 continue
@@ -44,14 +44,15 @@ class Keywords(NamedTuple):
             if source is None:
                 closed = False
                 continue
-            names |= source.names
+            names |= source.names - given
             closed &= source.followed
             for call in source.calls:
                 called = _called(call, function, getattr(bound, "__self__", None), source.owner)
                 if called is None:
                     closed = False
                 else:
-                    waiting.append(called)
+                    # What it is given by name cannot come by ``**kwargs`` as well: that is a ``TypeError``.
+                    waiting.append((called, given | {each.arg for each in call.keywords if each.arg}))
         return cls(frozenset(names), closed and not waiting)
 
 

@@ -52,6 +52,18 @@ class PassesOn(ReadsNothing):
 CLIENT = [InMemoryVectorStore.similarity_search_by_vector]
 
 
+class CallsItFilterInside(CallsItExpr):
+    """A store that gives its client a filter under the name that is refused here."""
+
+    def similarity_search_by_vector(self, embedding, k=4, expr=None, **kwargs):
+        """Let an inner search find."""
+        return self.searched(embedding, k, filter=expr, **kwargs)
+
+    def searched(self, embedding, k, *, filter=None, **kwargs):  # noqa: A002 - as Milvus's client calls it
+        """Find by what comes from the outer search alone."""
+        return super().similarity_search_by_vector(embedding, k, expr=filter)
+
+
 def third(document):
     """Say whether it is the third."""
     return document.metadata["place"] == 2
@@ -92,6 +104,14 @@ def test_a_stores_own_name_works(make, call):
     """As the error says: with a call, or for all."""
     assert names(call(filled(make, CallsItExpr), "invoke", QUERY, expr=2)) == ["nothing of the kind"]
     assert names(call(filled(make, CallsItExpr, search_kwargs={"expr": 2}), "invoke", QUERY)) == ["nothing of the kind"]
+
+
+def test_what_a_store_gives_its_own_search_cannot_be_given_twice(make, call):
+    """A name that the store fills itself is not read from outside, and its own name is told; Milvus is so."""
+    retriever = filled(make, CallsItFilterInside)
+    with pytest.raises(OptionError, match=r"CallsItFilterInside has expr in its place"):
+        call(retriever, "invoke", QUERY, filter=2)
+    assert names(call(retriever, "invoke", QUERY, expr=2)) == ["nothing of the kind"]
 
 
 @pytest.mark.parametrize("store", [in_memory, ReadsByName], ids=lambda store: store.__name__)
