@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Hashable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeAlias, TypeVar
 
 from jina_vllm_integrations.errors import JinaVLLMError, MissingExtraError, PageCostError, PageError, PageNotFoundError
 from jina_vllm_integrations.foundation.opening import OutsideError, open_file
-from jina_vllm_integrations.images.documents.jobs import Describe, Job, Opening
+from jina_vllm_integrations.images.documents.jobs import Describe, Job, Opening, PageFacts
 from jina_vllm_integrations.images.documents.processes import PROCESSES
 
 if TYPE_CHECKING:
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
 
     from jina_vllm_integrations.errors import InputError
     from jina_vllm_integrations.foundation.opening import FileSource
-    from jina_vllm_integrations.images.documents.jobs import PageFacts
     from jina_vllm_integrations.images.limits import ImageLimits
 
 PDF_SUFFIX = ".pdf"
 PDF_SIGNATURE = b"%PDF-"
 
-# The hashes of files that were read lately: each page of a file asks for it.
-_MOST_HASHES = 4096
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+_Shape: TypeAlias = tuple[tuple[int, ...], tuple[str, ...], int, float, int]
+"""Of which file and page, by which passwords, at which resolution and within how many pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +102,20 @@ class DocumentFile:
         Raises:
             PageError: As `done`, about the file.
         """
+        keys = [(self.signature, self.passwords, number, dpi, limits.max_pixels) for number in numbers]
+        if not text and all(known := [_SHAPES.get(key) for key in keys]):
+            return [facts for facts in known if facts is not None]
         job = Describe(numbers=tuple(numbers), dpi=dpi, max_pixels=limits.max_pixels, text=text)
         try:
-            facts: list[PageFacts | InputError] = self.done(job, limits)[1]
+            found: list[PageFacts | InputError] = self.done(job, limits)[1]
         except PageCostError as error:
             if len(numbers) == 1:
                 return [error]
             return [each for number in numbers for each in self.facts([number], dpi=dpi, limits=limits, text=text)]
-        return facts
+        for key, facts in zip(keys, found, strict=True):
+            if isinstance(facts, PageFacts):
+                _SHAPES.put(key, replace(facts, text="", label=""))
+        return found
 
     def done(self, job: Job, limits: ImageLimits) -> Any:
         """Have a process do something with the file.
@@ -143,27 +152,34 @@ class DocumentFile:
             )
 
 
-class _Hashes:
-    """The hashes of the files that were used last."""
+class _Lately(Generic[_Key, _Value]):
+    """What was asked for last, by everything that decides it.
 
-    def __init__(self) -> None:
-        self._of: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
+    Args:
+        most: How many are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._of: OrderedDict[_Key, _Value] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, signature: tuple[int, ...]) -> bytes | None:
+    def get(self, key: _Key) -> _Value | None:
         with self._lock:
-            if signature in self._of:
-                self._of.move_to_end(signature)
-            return self._of.get(signature)
+            if key in self._of:
+                self._of.move_to_end(key)
+            return self._of.get(key)
 
-    def put(self, signature: tuple[int, ...], sha256: bytes) -> None:
+    def put(self, key: _Key, value: _Value) -> None:
         with self._lock:
-            self._of[signature] = sha256
-            while len(self._of) > _MOST_HASHES:
+            self._of[key] = value
+            while len(self._of) > self._most:
                 self._of.popitem(last=False)
 
 
-_HASHES = _Hashes()
+# Each page of a file asks for its hash; and each is looked at when it is read, and again when it is embedded.
+_HASHES: _Lately[tuple[int, ...], bytes] = _Lately(4096)
+_SHAPES: _Lately[_Shape, PageFacts] = _Lately(65_536)
 
 
 def link_out(file: object) -> PageError:
