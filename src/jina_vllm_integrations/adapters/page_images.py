@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -35,11 +36,13 @@ class PageImages:
         keys: Where metadata may name the image; the first that it has counts.
         roots: The folders, absolute.
         urls: Whether http and https URLs are fetched, within `ImageLimits` and from public addresses only.
+        real_roots: Where the folders' links lead, for some documents at once; ``None`` to follow them for each.
     """
 
     keys: tuple[str, ...]
     roots: tuple[Path, ...]
     urls: bool
+    real_roots: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, *, keys: Iterable[str], roots: Iterable[str | Path], urls: bool) -> Self:
@@ -50,6 +53,10 @@ class PageImages:
         """
         folders = tuple(Path(root).absolute() for root in _several("allowed_image_roots", roots))
         return cls(keys=_several("image_keys", keys), roots=folders, urls=urls)
+
+    def at_once(self) -> Self:
+        """Return these choices for documents that are looked at together, with the folders' links followed."""
+        return replace(self, real_roots=tuple(os.path.realpath(root) for root in self.roots))
 
     def named_by(self, metadata: Mapping[str, Any]) -> ImageInput | None:
         """Return the image that metadata names, not yet opened; ``None`` for none. An empty ``str`` is none.
@@ -105,7 +112,7 @@ class PageImages:
     def _allowed(self, path: str, source: str, place: str) -> Beneath:
         """Return where a path leads, symbolic links and ``..`` followed: opened, it must still be there."""
         try:
-            file = Beneath.one_of(self.roots, path) if path else None
+            file = self._inside(path) if path else None
         except ValueError:  # a null character
             file = None
         if file is None:
@@ -115,6 +122,11 @@ class PageImages:
                 f"followed, got {source[-_LONGEST_LABEL:]!r}. Add its folder there if all of it may be read."
             )
         return file
+
+    def _inside(self, path: str) -> Beneath | None:
+        if self.real_roots is None:
+            return Beneath.one_of(self.roots, path)
+        return Beneath.one_of_real(self.real_roots, path)
 
 
 def is_there(value: object) -> bool:

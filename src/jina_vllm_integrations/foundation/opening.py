@@ -57,12 +57,16 @@ class Beneath:
         Raises:
             ValueError: The path has a null character.
         """
+        return cls.one_of_real(list(map(os.path.realpath, roots)), path)
+
+    @classmethod
+    def one_of_real(cls, roots: Iterable[str], path: str | Path) -> Self | None:
+        """Do as `one_of` with folders whose links were followed."""
         real = _followed(path)
         if real is None:
             return None
-        inside = (Path(root) for root in map(os.path.realpath, roots) if real.is_relative_to(root))
-        root = next(inside, None)
-        return None if root is None else cls(path=real, root=root)
+        root = next((root for root in roots if is_inside(real, root)), None)
+        return None if root is None else cls(path=Path(real), root=Path(root))
 
     def __str__(self) -> str:
         return str(self.path)
@@ -72,10 +76,15 @@ FileSource: TypeAlias = "str | os.PathLike[str] | Beneath"
 """A file that may be anywhere, or one that must be inside a folder."""
 
 
-def _followed(path: str | Path) -> Path | None:
+def is_inside(path: str, folder: str) -> bool:
+    """Return whether a path lies in a folder or is it; both absolute, without links. Fifty are asked for a search."""
+    return path == folder or path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
+
+
+def _followed(path: str | Path) -> str | None:
     for _ in range(_TRIES):
         with suppress(OSError):  # a link that was replaced by a file while it was looked at
-            return Path(os.path.realpath(path))
+            return os.path.realpath(path)
     return None
 
 

@@ -57,6 +57,7 @@ def items(rankables: Iterable[Rankable], images: PageImages) -> list[Item]:
 
 def found_items(documents: Sequence[Document], images: PageImages) -> list[Item | Known | InputError]:
     """Return what each document that a store found is ranked by, or why there is nothing. Looks at the file system."""
+    images = images.at_once()
     items = items_or_errors(documents, lambda document: _item(document, images))
     return [
         with_known(item, document.metadata, images.source(document.metadata))

@@ -50,6 +50,7 @@ def found_items(
     nodes: Sequence[NodeWithScore], images: PageImages, mode: MetadataMode
 ) -> list[Item | Known | InputError]:
     """Return what each is ranked by, its image or else its text, or why there is nothing. Looks at the file system."""
+    images = images.at_once()
     items = items_or_errors(nodes, lambda each: _item(each.node, images, mode))
     return [
         with_known(item, each.node.metadata, image_source(each.node, images))

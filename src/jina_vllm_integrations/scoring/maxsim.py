@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -169,6 +171,15 @@ def _best_similarities(
     return _on_all_cores(queries, Places.of_list(rows))
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Return this process's threads for scoring: to start some for each search takes as long as a small one."""
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="maxsim")
+
+
+os.register_at_fork(after_in_child=_threads.cache_clear)  # which has none of its parent's
+
+
 def _on_all_cores(queries: Sequence[FloatArray], places: Places) -> list[FloatArray]:
     """Search shares of the documents, of about equally many rows, in threads of their own where that pays."""
     from jina_vllm_integrations.scoring.kernel import TOKENS_AT_ONCE, best_similarities  # brings a compiler
@@ -188,6 +199,5 @@ def _on_all_cores(queries: Sequence[FloatArray], places: Places) -> list[FloatAr
     if n_shares == 1:
         best_similarities(places, columns, best)
     else:
-        with ThreadPoolExecutor(n_shares, thread_name_prefix="maxsim") as executor:
-            list(executor.map(lambda share: best_similarities(places[share], columns, best[share]), shares))
+        list(_threads().map(lambda share: best_similarities(places[share], columns, best[share]), shares))
     return [best[:, start : start + len(query)] for start, query in zip(starts, queries, strict=False)]
