@@ -13,6 +13,7 @@ from llama_index.vector_stores.postgres import PGVectorStore
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
+from jina_vllm_integrations import StoreError
 from other_stores import DIMENSIONS, Cannot, Other, numbers
 
 
@@ -88,21 +89,11 @@ ROWS = {
         only=ONLY,
         cannot={**NO_NODES_THERE, "get": Cannot(error=NotImplementedError, telling="does not store nodes directly")},
     ),
-    "chroma": Other(make=chroma, only=ONLY, replaces=False),
-    "chroma_on_server": Other(make=chroma_on_server, server="chroma_port", only=ONLY, replaces=False),
-    "postgres": Other(make=postgres, server="postgres", only=ONLY, replaces=False),
+    "chroma": Other(make=chroma, only=ONLY),
+    "chroma_on_server": Other(make=chroma_on_server, server="chroma_port", only=ONLY),
+    "postgres": Other(make=postgres, server="postgres", only=ONLY),
     "milvus": Other(make=milvus, only=ONLY),
-    "lancedb": Other(
-        make=lancedb,
-        only=ONLY,
-        replaces=False,
-        cannot={
-            "delete": Cannot(error=(ValueError, TypeError), telling="No field named|takes 2 positional arguments"),
-            "changed": NO_QUOTES,
-            "removed": NO_QUOTES,
-            "get": NO_QUOTES,
-        },
-    ),
+    "lancedb": Other(make=lancedb, only=ONLY, cannot=dict.fromkeys(("changed", "removed", "get"), NO_QUOTES)),
     "qdrant": Other(make=qdrant, only=ONLY),
     "faiss": Other(
         make=faiss_store,
@@ -111,6 +102,7 @@ ROWS = {
             **NO_NODES_THERE,
             "filter": Cannot(error=ValueError, telling="Metadata filters not implemented for Faiss"),
             "delete": Cannot(error=NotImplementedError, telling="delete_nodes not implemented"),
+            "replace": Cannot(error=StoreError, telling="FaissVectorStore cannot delete .*FaissMapVectorStore"),
             "get": Cannot(error=NotImplementedError, telling="get_nodes not implemented"),
         },
     ),
