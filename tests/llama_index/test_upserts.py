@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import faiss
 import pytest
 from llama_index.core import VectorStoreIndex
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.schema import NodeRelationship, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import SimpleVectorStore, VectorStoreQuery
+from llama_index.vector_stores.faiss import FaissMapVectorStore
 
 from jina_vllm_integrations import JinaEncoder, StoreError
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding, JinaVLLMMultiVectorRetriever, PageImageReader
@@ -188,6 +190,27 @@ def test_a_store_that_cannot_replace_a_node_says_so(make, call):
     with pytest.raises(StoreError, match=r"must be replaced, and Numbers cannot delete '0.*-000000000001'"):
         call(retriever, "insert_nodes", nodes("one", "two")[1:])
     assert len(call(retriever, "retrieve", "a query")) == 3
+
+
+def faiss_map_store(folder):
+    """Return a FAISS index that deletes."""
+    return FaissMapVectorStore(faiss.IndexIDMap2(faiss.IndexFlatIP(64)))
+
+
+def test_no_other_node_is_lost_in_a_map_of_faiss(make, call):
+    """It numbers new nodes by how many it has: after one was deleted, they would take the place of the last ones."""
+    retriever = make(faiss_map_store)
+    call(retriever, "insert_nodes", nodes("one", "two", "three"))
+    with pytest.raises(StoreError, match=r"FaissMapVectorStore would lose '0.*-000000000002'"):
+        call(retriever, "insert_nodes", nodes("eins"))
+    call(retriever, "insert_nodes", [*nodes("one", "two", "drei")[2:], TextNode(text="four", id_="new")])
+    assert {each.node.text for each in call(retriever, "retrieve", "a query")} == {"one", "two", "drei", "four"}
+    call(retriever, "delete_nodes", [nodes("one")[0].node_id])
+    with pytest.raises(StoreError, match="FaissMapVectorStore would lose 'new'"):
+        call(retriever, "insert_nodes", [TextNode(text="five", id_="newer")])
+    assert {each.node.text for each in call(retriever, "retrieve", "a query")} == {"two", "drei", "four"}
+    call(retriever, "insert_nodes", [*nodes("eins", "zwei", "three"), TextNode(text="vier", id_="new")])
+    assert {each.node.text for each in call(retriever, "retrieve", "a query")} == {"eins", "zwei", "three", "vier"}
 
 
 class RefusesToDelete(SimpleVectorStore):

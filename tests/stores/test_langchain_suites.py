@@ -35,7 +35,6 @@ WITHOUT_IDS = {
 }
 CHROMA = {
     "it merges the metadata of a known id": {"TestFilled.test_upsert_overwrites"},
-    "it does not look up documents without metadata": {"TestFilled.test_delete_semantics"},
 }
 THE_STORES_OWN = {
     "chroma": CHROMA,

@@ -138,11 +138,8 @@ def test_delete(row, call, found):
         assert set(found()) == set(TEXTS[1:])
 
 
-def test_replace(request, row, call, found):
+def test_replace(row, call, found):
     """What is inserted under an id that is there takes its place."""
-    if not row.replaces:
-        reason = "the store keeps both under one id, and finds the first"
-        request.applymarker(pytest.mark.xfail(strict=False, reason=reason))
     (given, *_) = nodes()
     call("insert_nodes", [given])
     with row.cell("replace"):

@@ -64,14 +64,15 @@ def test_chroma_merges_metadata(make, call):
     assert found.metadata == {"place": 2, "old": True}
 
 
-def test_chroma_looks_up_no_document_without_metadata(make, call):
-    """And so it can neither be got nor deleted, though it is found."""
+def test_chroma_itself_looks_up_no_document_without_metadata(make, call):
+    """The retriever over it does, and so deletes it."""
     retriever = make("chroma")
     ids = call(retriever, "add_documents", [Document("a text")])
-    for method in ("get_by_ids", "delete"):
-        with pytest.raises(ValidationError, match="Input should be a valid dictionary"):
-            call(retriever, method, ids)
-    assert names(call(retriever, "invoke", QUERY)) == ["a text"]
+    with pytest.raises(ValidationError, match="Input should be a valid dictionary"):
+        call(retriever.vectorstore, "get_by_ids", ids)
+    assert names(call(retriever, "get_by_ids", ids)) == ["a text"]
+    assert call(retriever, "delete", ids)["num_deleted"] == 1
+    assert call(retriever, "invoke", QUERY) == []
 
 
 def test_faiss_breaks_over_a_known_id(fill, call):
@@ -184,11 +185,25 @@ def test_milvus_calls_a_filter_expr(fill, call):
     assert names(call(retriever, "invoke", QUERY, expr="place == 2")) == [TEXTS[2]]
 
 
-def test_milvus_has_the_id_in_the_metadata(fill, call):
-    """As its primary key."""
+def test_milvus_itself_has_the_id_in_the_metadata(fill, call):
+    """As its primary key; what the retriever finds has it as its id, and is deleted by that."""
     retriever, ids = fill("milvus")
+    (itself,) = call(retriever.vectorstore, "similarity_search", QUERY, k=1)
+    assert (itself.id, itself.metadata["pk"]) == (None, ids[1])
     (found,) = call(retriever, "invoke", QUERY, k=1)
-    assert (found.id, found.metadata["pk"]) == (None, ids[1])
+    assert (found.id, found.metadata.keys()) == (ids[1], {"place", "relevance_score"})
+    call(retriever, "delete", [found.id])
+    assert TEXTS[1] not in names(call(retriever, "invoke", QUERY, k=9))
+
+
+def test_what_milvus_numbers_is_deleted_by_its_numbers(make, call):
+    """Which are no texts, as ids of documents are: they stay in the metadata."""
+    retriever = make("milvus", store=milvus, auto_id=True)
+    call(retriever, "add_documents", [Document("a text")])
+    (found,) = call(retriever, "invoke", QUERY)
+    assert (found.id, type(found.metadata["pk"])) == (None, int)
+    call(retriever, "delete", [found.metadata["pk"]])
+    assert call(retriever, "invoke", QUERY) == []
 
 
 def test_lancedb_takes_the_keys_of_the_first_documents(fill, call):

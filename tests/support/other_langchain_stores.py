@@ -115,7 +115,6 @@ ROWS = {
     "milvus": Other(
         make=milvus,
         only={"expr": "place == 2"},
-        finds_ids=False,
         cannot={"get": Cannot(error=OptionError, telling="get_by_ids, Milvus has none")},
     ),
     "lancedb": Other(

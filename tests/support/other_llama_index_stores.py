@@ -6,13 +6,14 @@ import chromadb
 import faiss
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters, SimpleVectorStore
 from llama_index.vector_stores.chroma import ChromaVectorStore
-from llama_index.vector_stores.faiss import FaissVectorStore
+from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStore
 from llama_index.vector_stores.lancedb import LanceDBVectorStore
 from llama_index.vector_stores.milvus import MilvusVectorStore
 from llama_index.vector_stores.postgres import PGVectorStore
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
+from jina_vllm_integrations import StoreError
 from other_stores import DIMENSIONS, Cannot, Other, numbers
 
 
@@ -76,10 +77,20 @@ def faiss_store(place):
     return FaissVectorStore(faiss.IndexFlatIP(DIMENSIONS))
 
 
+def faiss_map(place):
+    """Return a FAISS index that deletes."""
+    return FaissMapVectorStore(faiss.IndexIDMap2(faiss.IndexFlatIP(DIMENSIONS)))
+
+
 ONLY = {"filters": MetadataFilters(filters=[MetadataFilter(key="place", value=2)])}
 # A pipeline writes into the store alone, and these keep vectors, not nodes.
 NO_NODES = Cannot(error=KeyError, telling=r"^'[\w-]+'$")  # the id
 NO_NODES_THERE = dict.fromkeys(("unchanged", "changed", "removed"), NO_NODES)
+NO_NODES_IN_FAISS = {
+    **NO_NODES_THERE,
+    "filter": Cannot(error=ValueError, telling="Metadata filters not implemented for Faiss"),
+    "get": Cannot(error=NotImplementedError, telling="get_nodes not implemented"),
+}
 NO_QUOTES = Cannot(error=ValueError, telling="No field named")  # which is the id
 
 ROWS = {
@@ -88,30 +99,20 @@ ROWS = {
         only=ONLY,
         cannot={**NO_NODES_THERE, "get": Cannot(error=NotImplementedError, telling="does not store nodes directly")},
     ),
-    "chroma": Other(make=chroma, only=ONLY, replaces=False),
-    "chroma_on_server": Other(make=chroma_on_server, server="chroma_port", only=ONLY, replaces=False),
-    "postgres": Other(make=postgres, server="postgres", only=ONLY, replaces=False),
+    "chroma": Other(make=chroma, only=ONLY),
+    "chroma_on_server": Other(make=chroma_on_server, server="chroma_port", only=ONLY),
+    "postgres": Other(make=postgres, server="postgres", only=ONLY),
     "milvus": Other(make=milvus, only=ONLY),
-    "lancedb": Other(
-        make=lancedb,
-        only=ONLY,
-        replaces=False,
-        cannot={
-            "delete": Cannot(error=(ValueError, TypeError), telling="No field named|takes 2 positional arguments"),
-            "changed": NO_QUOTES,
-            "removed": NO_QUOTES,
-            "get": NO_QUOTES,
-        },
-    ),
+    "lancedb": Other(make=lancedb, only=ONLY, cannot=dict.fromkeys(("changed", "removed", "get"), NO_QUOTES)),
     "qdrant": Other(make=qdrant, only=ONLY),
     "faiss": Other(
         make=faiss_store,
         only=ONLY,
         cannot={
-            **NO_NODES_THERE,
-            "filter": Cannot(error=ValueError, telling="Metadata filters not implemented for Faiss"),
+            **NO_NODES_IN_FAISS,
             "delete": Cannot(error=NotImplementedError, telling="delete_nodes not implemented"),
-            "get": Cannot(error=NotImplementedError, telling="get_nodes not implemented"),
+            "replace": Cannot(error=StoreError, telling="must be replaced, and FaissVectorStore cannot delete"),
         },
     ),
+    "faiss_map": Other(make=faiss_map, only=ONLY, cannot=NO_NODES_IN_FAISS),
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.langchain.found_documents import as_written, unique
 from jina_vllm_integrations.langchain.queries import text_of
-from jina_vllm_integrations.langchain.runnables import documents_in, finding, name_of, takes_images
+from jina_vllm_integrations.langchain.runnables import documents_in, finding, name_of, store_in, takes_images
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -60,22 +60,21 @@ class RetrieverStage:
     def find(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
         """Return what the retriever finds, each document once, at most ``fetch_k``."""
         first = self._asked_for(search, asynchronous=False)
-        return _ranked_of(first.invoke(_asked(query)), search)
+        return self._ranked_of(first.invoke(_asked(query)), search)
 
     async def afind(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:  # noqa: ARG002
         """Do as `find`, by the retriever's asynchronous way."""
         first = self._asked_for(search, asynchronous=True)
-        return _ranked_of(await first.ainvoke(_asked(query)), search)
+        return self._ranked_of(await first.ainvoke(_asked(query)), search)
 
     def _asked_for(self, search: Search, *, asynchronous: bool) -> Runnable[Any, Any]:
         if search.fetch_k is None:
             return self._retriever
         return finding(self._retriever, search.fetch_k, asynchronous=asynchronous)
 
-
-def _ranked_of(found: object, search: Search) -> list[Document]:
-    """Return what is ranked of what a retriever found."""
-    return unique(as_written(documents_in(found)))[: search.fetch_k]
+    def _ranked_of(self, found: object, search: Search) -> list[Document]:
+        """Return what is ranked of what the retriever found."""
+        return unique(as_written(documents_in(found), store_in(self._retriever)))[: search.fetch_k]
 
 
 def _asked(query: Query) -> Query:

@@ -10,7 +10,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
-from langchain_core.vectorstores import VectorStoreRetriever
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.langchain.page_documents import PageDocuments
@@ -38,6 +38,18 @@ def retriever_in(runnable: Runnable[Any, Any]) -> BaseRetriever | None:
             return retriever_in(runnable.runnable)
         case RunnableSequence():
             return next((found for step in reversed(runnable.steps) if (found := retriever_in(step))), None)
+    return None
+
+
+def store_in(runnable: Runnable[Any, Any]) -> VectorStore | None:
+    """Return the vector store that all comes from which a runnable finds, where that is certain."""
+    match runnable:
+        case VectorStoreRetriever():
+            return runnable.vectorstore
+        case RunnableBindingBase():
+            return store_in(runnable.bound)
+        case RunnableSequence():
+            return store_in(runnable.last)
     return None
 
 

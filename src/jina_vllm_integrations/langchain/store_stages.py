@@ -75,11 +75,11 @@ class StoreStage:
         given = self._given(query, dense, search)
         options, numbers = _options(search), _numbers(search)
         try:
-            return as_written(method(given, **options, **numbers))
+            return as_written(method(given, **options, **numbers), self.store)
         except Exception as refusal:
             for less in _less(refusal, numbers):
                 with suppress(type(refusal)):
-                    return as_written(method(given, **options, **less))
+                    return as_written(method(given, **options, **less), self.store)
             raise
 
     async def afind(self, query: Query, dense: FloatArray, search: Search) -> list[Document]:
@@ -90,11 +90,11 @@ class StoreStage:
         given = self._given(query, dense, search)
         options, numbers = _options(search), _numbers(search)
         try:
-            return as_written(await method(given, **options, **numbers))
+            return as_written(await method(given, **options, **numbers), self.store)
         except Exception as refusal:
             for less in _less(refusal, numbers):
                 with suppress(type(refusal)):
-                    return as_written(await method(given, **options, **less))
+                    return as_written(await method(given, **options, **less), self.store)
             raise
 
     def _takes_vectors(self, search: Search) -> bool:

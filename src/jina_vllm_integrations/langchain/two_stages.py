@@ -17,11 +17,12 @@ from jina_vllm_integrations.foundation.skipping import KeptIds
 from jina_vllm_integrations.langchain.found_documents import as_written
 from jina_vllm_integrations.langchain.handover import handed_over
 from jina_vllm_integrations.langchain.incoming import ids_of
+from jina_vllm_integrations.langchain.lookups import aget_by_ids, get_by_ids, gets_by_ids
 from jina_vllm_integrations.langchain.rankables import coming_items, found_items, names_of, with_note, without_note
 from jina_vllm_integrations.langchain.searches import Scored
 from jina_vllm_integrations.langchain.stage_runs import astage, ids, ranked_ids, stage
 from jina_vllm_integrations.langchain.store_options import has_own
-from jina_vllm_integrations.langchain.writing import Portion, Writes, gets_by_ids
+from jina_vllm_integrations.langchain.writing import Portion, Writes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -131,13 +132,13 @@ class TwoStages:
         """Return the documents that are there."""
         self._check_gets()
         unique = list(dict.fromkeys(ids))  # some stores refuse none and repetitions
-        return _as_given(self._store.get_by_ids(unique)) if unique else []
+        return self._as_given(get_by_ids(self._store, unique)) if unique else []
 
     async def aget(self, ids: Sequence[str]) -> list[Document]:
         """Do as `get`, without blocking the event loop."""
         self._check_gets()
         unique = list(dict.fromkeys(ids))
-        return _as_given(await self._store.aget_by_ids(unique)) if unique else []
+        return self._as_given(await aget_by_ids(self._store, unique)) if unique else []
 
     def delete(self, ids: Sequence[str]) -> list[str] | None:
         """Delete documents that are there. Token vectors stay: other documents may have the same content."""
@@ -173,7 +174,7 @@ class TwoStages:
 
     def _looked_for(self, doubt: Doubt) -> list[Document]:
         if gets_by_ids(self._store):
-            return self._store.get_by_ids(list(doubt.names))
+            return get_by_ids(self._store, doubt.names)
         if has_own(self._store, "similarity_search_by_vector"):
             return self._store.similarity_search_by_vector(doubt.vector.tolist(), k=1)
         return self._store.similarity_search(doubt.text, k=1)
@@ -210,6 +211,10 @@ class TwoStages:
     ) -> list[Document]:
         return [with_note(documents[at], vectors.contents.get(at), self._images) for at in positions]
 
+    def _as_given(self, documents: Iterable[Document]) -> list[Document]:
+        """Return documents with their ids, and without what we noted in them."""
+        return [without_note(document) for document in as_written(documents, self._store)]
+
     @property
     def _store(self) -> VectorStore:
         return self._first.store
@@ -221,11 +226,6 @@ class TwoStages:
     def _handed_over(self, portion: Portion) -> AbstractContextManager[None]:
         texts = [document.page_content for document in portion.documents]
         return handed_over(self._embeddings, texts, portion.vectors, store=self._name)
-
-
-def _as_given(documents: Iterable[Document]) -> list[Document]:
-    """Return documents with their ids, and without what we noted in them."""
-    return [without_note(document) for document in as_written(documents)]
 
 
 def _embedded(vectors: QueryVectors) -> dict[str, Any]:

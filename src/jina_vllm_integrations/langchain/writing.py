@@ -6,8 +6,6 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_core.vectorstores import VectorStore
-
 from jina_vllm_integrations.adapters.overwriting import Calls, Doubt, Written
 from jina_vllm_integrations.langchain.incoming import ids_of
 
@@ -69,9 +67,3 @@ class Writes:
         self.ids += ids
         texts = [document.page_content for document in portion.documents]
         return self._calls.written(Written(ids=ids, marks=texts, texts=texts, vectors=portion.vectors))
-
-
-def gets_by_ids(store: VectorStore) -> bool:
-    """Say whether a store looks documents up by their ids."""
-    kind = type(store)
-    return kind.get_by_ids is not VectorStore.get_by_ids or kind.aget_by_ids is not VectorStore.aget_by_ids

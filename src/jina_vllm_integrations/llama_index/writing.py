@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llama_index.core.indices.vector_store.retrievers import VectorIndexRetriever
@@ -44,9 +44,11 @@ class NodeWrites:
         """Write nodes that have their embeddings; of those with one id the last.
 
         Raises:
-            StoreError: The store cannot replace a node that is there, or overwrites what an earlier call wrote.
+            StoreError: The store cannot replace a node that is there, would lose another one, or overwrites what an
+                earlier call wrote.
         """
         nodes = _latest(nodes)
+        self._check_numbers(nodes)
         try:
             delete_nodes(self._index, _ids(nodes), from_docstore=False)
         except NotImplementedError:
@@ -61,6 +63,7 @@ class NodeWrites:
     async def awrite(self, nodes: Sequence[BaseNode]) -> None:
         """Do as `write`, by the store's asynchronous methods."""
         nodes = _latest(nodes)
+        self._check_numbers(nodes)
         try:
             await adelete_nodes(self._index, _ids(nodes), from_docstore=False)
         except NotImplementedError:
@@ -78,7 +81,22 @@ class NodeWrites:
         if known := numbered.intersection(_ids(nodes)):
             raise StoreError(
                 f"a node that is there must be replaced, and {self._name} cannot delete {min(known)!r}. Make the index "
-                "anew, or use a store that deletes nodes (FaissMapVectorStore in place of FaissVectorStore)."
+                "anew, or use a store that deletes nodes, such as SimpleVectorStore."
+            )
+
+    def _check_numbers(self, nodes: Sequence[BaseNode]) -> None:
+        """Raise an error where a new node would get another's number, by which only the new one would be found."""
+        if not any(kind.__name__ == "FaissMapVectorStore" for kind in type(self._store).__mro__):
+            return
+        store: Any = self._store
+        ids = set(_ids(nodes))
+        stay = {number: name for number, name in store._faiss_id_to_node_id_map.items() if name not in ids}  # noqa: SLF001
+        new = range(len(stay), len(stay) + len(nodes))  # it numbers by how many are left
+        if lost := [name for number, name in stay.items() if number in new]:
+            raise StoreError(
+                f"a node that is there must stay, and {self._name} would lose {lost[0]!r}: after others were deleted "
+                "or replaced it gives new nodes numbers that are taken. Make the index anew, or use another store, "
+                "such as SimpleVectorStore."
             )
 
     def _finds(self, node: BaseNode) -> bool:

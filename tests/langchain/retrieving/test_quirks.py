@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from langchain_chroma import Chroma
 from langchain_community.vectorstores import LanceDB, SKLearnVectorStore
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
+from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from jina_vllm_integrations import ImageInput, OptionError, StoreError
 from jina_vllm_integrations.adapters import portions
-from langchain_stores import COLOURS, QUERY, documents, names, qdrant
+from langchain_stores import COLOURS, QUERY, TEXTS, chroma, documents, names, qdrant
 
 
 @pytest.fixture
@@ -81,6 +83,8 @@ def test_stores_that_keep_are_given_portions(make, lance, monkeypatch, call):
     retriever = make(lambda embeddings: lance(embeddings, mode="append"))
     call(retriever, "add_documents", texts(300))
     assert rows(retriever) == 300
+    retriever = make(chroma)
+    assert len(call(retriever, "get_by_ids", call(retriever, "add_documents", texts(300)))) == 300
     retriever = make(Counts)
     call(retriever, "add_documents", texts(300))
     assert retriever.vectorstore.calls == [128, 128, 44]
@@ -246,6 +250,106 @@ def test_qdrants_own_keys_are_not_in_the_metadata(make, call):
     assert {kept.id: kept.metadata for kept in call(retriever, "get_by_ids", ids)} == {
         document.id: document.metadata for document in documents()
     }
+
+
+class Milvus(Numbers):
+    """A store that has ids in the metadata, as Milvus does."""
+
+    own = False
+    _primary_field = "pk"
+    _metadata_field = None
+
+    def add_documents(self, documents, *, ids=None, **options):
+        """Keep them there."""
+        given = [
+            Document(document.page_content, metadata={**document.metadata, self._primary_field: name})
+            for document, name in zip(documents, ids, strict=True)
+        ]
+        return self.inner.add_documents(given, ids=ids)
+
+    async def aadd_documents(self, documents, *, ids=None, **options):
+        """Do the same."""
+        return self.add_documents(documents, ids=ids)
+
+    def similarity_search_by_vector(self, embedding, k=4, **options):
+        """Find without ids."""
+        found = self.inner.similarity_search_by_vector(embedding, k)
+        return [Document(document.page_content, metadata=document.metadata) for document in found]
+
+    def similarity_search(self, query, k=4, **options):
+        """Find by text."""
+        return self.similarity_search_by_vector(self.embeddings.embed_query(query), k)
+
+
+class Zilliz(Milvus):
+    """One that is made of it, and calls its key otherwise."""
+
+    _primary_field = "key"
+
+
+@pytest.mark.parametrize("kind", [Milvus, Zilliz])
+def test_an_id_in_the_metadata_is_the_documents(make, embeddings, kind, call):
+    """And no longer in the metadata, of a store or of its retriever, whatever configures that."""
+    retriever = make(kind)
+    given = documents()
+    call(retriever, "add_documents", given)
+    own = retriever.vectorstore.as_retriever()
+    firsts = [own, own.with_config(tags=["own"]), RunnableLambda(str) | own]
+    over = [make(vectorstore=None, retriever=first, embeddings=embeddings) for first in firsts]
+    for finding in [retriever, *over]:
+        best = call(finding, "invoke", QUERY, k=1)[0]
+        assert (best.id, best.metadata.keys()) == (given[1].id, {"place", "relevance_score"})
+    assert names(call(retriever, "invoke", QUERY))[0] == TEXTS[1]
+
+
+def test_metadata_of_a_field_of_their_own_are_the_documents(make, call):
+    """A key that is called like the store's id is none."""
+
+    class Apart(Milvus):
+        _metadata_field = "metadata"
+
+        def similarity_search_by_vector(self, embedding, k=4, **options):
+            found = self.inner.similarity_search_by_vector(embedding, k)
+            return [Document(document.page_content, metadata={"pk": "theirs"}) for document in found]
+
+    retriever = make(Apart)
+    call(retriever, "add_documents", texts(1))
+    (found,) = call(retriever, "invoke", QUERY)
+    assert (found.id, found.metadata["pk"]) == (None, "theirs")
+
+
+def test_another_stores_key_is_the_documents(make, call):
+    """Where a store is no Milvus, what metadata call pk is nothing that we know."""
+    retriever = make(InMemoryVectorStore)
+    call(retriever, "add_documents", [Document("a text", id="id", metadata={"pk": "theirs"})])
+    (found,) = call(retriever, "invoke", QUERY)
+    assert (found.id, found.metadata["pk"]) == ("id", "theirs")
+
+
+def test_documents_without_metadata_are_looked_up_and_deleted_in_chroma(make, call):
+    """Its own look-up raises; those of none are passed over, and with metadata they are as they were."""
+    retriever = make(chroma)
+    given = [*texts(2), Document("another", id="id 2", metadata={"place": 1})]
+    call(retriever, "add_documents", given)
+    there = call(retriever, "get_by_ids", ["id 0", "id 1", "id 2", "not there"])
+    assert sorted(there, key=lambda document: document.id) == given
+    assert call(retriever, "delete", ["id 0", "id 2", "not there"])["num_deleted"] == 2
+    assert names(call(retriever, "invoke", QUERY)) == ["text 1"]
+
+
+def test_a_look_up_of_ones_own_over_chroma_is_asked(make, call):
+    """It may know more than Chroma's."""
+
+    class Own(Chroma):
+        def get_by_ids(self, ids, /):
+            return [Document("my own", id=name) for name in ids]
+
+    class OwnInALoop(Chroma):
+        async def aget_by_ids(self, ids, /):
+            return [Document("my own", id=name) for name in ids]
+
+    assert names(call(make(lambda embeddings: Own("own", embeddings)), "get_by_ids", ["id"])) == ["my own"]
+    assert names(asyncio.run(make(lambda embeddings: OwnInALoop("own", embeddings)).aget_by_ids(["id"]))) == ["my own"]
 
 
 def test_a_store_that_refuses_more_than_it_has_is_asked_again(make, embeddings, call):
