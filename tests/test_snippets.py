@@ -11,6 +11,8 @@ from PIL import Image
 
 from engine_options import ENGINE_OPTIONS
 from jina_vllm_integrations.cli import main
+from page_files import REPORT
+from pdf_files import pdf
 
 ROOT = Path(__file__).parent.parent
 SNIPPET = re.compile(r"```python\n(.*?)```", flags=re.DOTALL)
@@ -41,6 +43,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "scans").mkdir()
     for name in ("invoice.png", "chart.png", "scans/1.png", "scans/2.png"):
         Image.effect_noise((120, 90), 40).save(tmp_path / name)
+    (tmp_path / "scans/report.pdf").write_bytes(pdf(*REPORT))
     monkeypatch.chdir(tmp_path)
 
 

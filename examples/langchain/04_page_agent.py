@@ -41,8 +41,8 @@ def main() -> None:
         TemporaryDirectory() as folder,
         QdrantIndex(JinaEncoder(engine, task="retrieval"), "pages", path=":memory:") as qdrant,
     ):
-        loader = PageImageLoader(scanned(Path(folder) / "lists.pdf"), dpi=72, image_folder=f"{folder}/pages")
-        retriever = JinaVLLMRetriever(index=qdrant, allowed_image_roots=(loader.image_folder,))
+        loader = PageImageLoader(scanned(Path(folder) / "lists.pdf"), dpi=72)
+        retriever = JinaVLLMRetriever(index=qdrant, allowed_image_roots=(folder,))
         retriever.add_documents(loader.lazy_load())
 
         search_pages = create_page_search_tool(retriever, k=2)

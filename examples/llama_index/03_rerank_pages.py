@@ -38,14 +38,14 @@ def right(name: str, search: Callable[[str], list[NodeWithScore]]) -> None:
 def main() -> None:
     """Run the example."""
     with demo_engine() as engine, TemporaryDirectory() as folder, TokenStore(f"{folder}/vectors") as token_store:
-        reader = PageImageReader(dpi=DPI, image_folder=f"{folder}/pages")
+        reader = PageImageReader(dpi=DPI)
         pages = reader.load_data(scanned(Path(folder) / "lists.pdf"))
 
         embedding = JinaVLLMEmbedding(engine=engine, dimensions=64)
         index = VectorStoreIndex([], embed_model=embedding)
         index.insert_nodes(embedding(pages))  # the embedding sees the pages' images, the index alone would not
         retriever = index.as_retriever(similarity_top_k=12)
-        reranker = JinaVLLMRerank(engine=engine, store=token_store, allowed_image_roots=(reader.image_folder,), top_n=3)
+        reranker = JinaVLLMRerank(engine=engine, store=token_store, allowed_image_roots=(folder,), top_n=3)
 
         def reranked(query: str) -> list[NodeWithScore]:
             return reranker.postprocess_nodes(retriever.retrieve(query), query_str=query)

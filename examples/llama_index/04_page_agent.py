@@ -37,8 +37,8 @@ def main() -> None:
         TemporaryDirectory() as folder,
         QdrantIndex(JinaEncoder(engine, task="retrieval"), "pages", path=":memory:") as qdrant,
     ):
-        reader = PageImageReader(dpi=DPI, image_folder=f"{folder}/pages")
-        retriever = JinaVLLMMultiVectorRetriever(qdrant=qdrant, allowed_image_roots=(reader.image_folder,))
+        reader = PageImageReader(dpi=DPI)
+        retriever = JinaVLLMMultiVectorRetriever(qdrant=qdrant, allowed_image_roots=(folder,))
         retriever.insert_nodes(reader.load_data(scanned(Path(folder) / "lists.pdf")))
 
         search_pages = create_page_search_tool(retriever, k=2)
