@@ -134,6 +134,7 @@ class DocumentFile:
         opening = Opening(label=label, is_pdf=self.is_pdf, passwords=self.passwords, signature=self.signature)
         with self._open() as file:
             answer = PROCESSES.done(file.fileno(), opening, job, limits)
+            self._check(file)  # nobody wrote to it while the job waited for its process, and was done
         if isinstance(answer, JinaVLLMError):
             raise answer
         return answer
@@ -176,10 +177,16 @@ class _Lately(Generic[_Key, _Value]):
             while len(self._of) > self._most:
                 self._of.popitem(last=False)
 
+    def fork(self) -> None:
+        """Go on in a fork, where nobody will release a lock that another thread holds."""
+        self._lock = Lock()
+
 
 # Each page of a file asks for its hash; and each is looked at when it is read, and again when it is embedded.
 _HASHES: _Lately[tuple[int, ...], bytes] = _Lately(4096)
 _SHAPES: _Lately[_Shape, PageFacts] = _Lately(65_536)
+for _lately in (_HASHES, _SHAPES):
+    os.register_at_fork(after_in_child=_lately.fork)
 
 
 def link_out(file: object) -> PageError:

@@ -52,8 +52,9 @@ class OpenPdf:
         """
         with self._page(number) as page:
             fitting = self._fitting(page, number, dpi=dpi, max_pixels=max_pixels)
+            scale = fitting / _POINTS_PER_INCH  # divided first, as for `drawn`: at 150 a Letter page is 1651 high
             return PageFacts(
-                size=tuple(math.ceil(side * fitting / _POINTS_PER_INCH) for side in page.get_size()),
+                size=tuple(math.ceil(side * scale) for side in page.get_size()),
                 dpi=float(fitting),
                 text=_tidied(_text(page)) if text else "",
                 label=_tidied(self.pdf.get_page_label(number)) if text else "",
