@@ -188,6 +188,29 @@ def test_a_fork_waits_for_no_thread_that_it_has_not(written):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def test_a_page_that_ends_its_process_takes_no_other_along(written, monkeypatch):
+    """Though several are looked at by one job."""
+    done = files.PROCESSES.done
+
+    def ending(file, opening, job, limits):
+        if 1 in job.numbers:
+            raise BrokenPdfError("processes died over it")
+        return done(file, opening, job, limits)
+
+    monkeypatch.setattr(files.PROCESSES, "done", ending)
+    document = files.DocumentFile.of(written(pdf(*REPORT)))
+    facts = document.facts([0, 1, 2], dpi=72, limits=ImageLimits(), text=True)
+    assert [isinstance(fact, BrokenPdfError) for fact in facts] == [False, True, False]
+
+
+def test_a_page_whose_printed_number_is_no_text_is_read(written):
+    """Without it."""
+    content = pdf(*REPORT, labels="r").replace(b"/S/r", b"/P<FEFFD800>")
+    document = files.DocumentFile.of(written(content))
+    (facts,) = document.facts([0], dpi=72, limits=ImageLimits(), text=True)
+    assert (facts.label, facts.text) == ("", REPORT[0].text)
+
+
 def test_many_threads_draw_the_same_pages(written):
     """Each gets its own."""
     path = written(pdf(*REPORT))
