@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ from jina_vllm_integrations.errors import (
     PageNotFoundError,
 )
 from jina_vllm_integrations.images import ImageLimits, PageSource, inspect
+from jina_vllm_integrations.images.documents import DrawnPage, files
 from jina_vllm_integrations.images.documents.jobs import Draw, Opening
 from jina_vllm_integrations.images.documents.processes import Processes
+from jina_vllm_integrations.images.handles import file_source
 from page_files import RED, REPORT, WORD
 from pdf_files import PdfPage, pdf
 
@@ -85,6 +88,17 @@ class Begins:
     def __reduce__(self):
         self.begun.set()
         return self.job.__reduce__()
+
+
+class Changes:
+    """Overwrites a file when a job goes to its process."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def set(self):
+        """Change it."""
+        self.path.write_bytes(self.path.with_name("other.pdf").read_bytes())
 
 
 def test_other_pages_go_on_meanwhile(written):
@@ -163,6 +177,40 @@ def test_a_fork_draws_by_processes_of_its_own(written):
     assert inspect(source).load().getpixel((2, 2)) == RED
 
 
+def test_a_fork_waits_for_no_thread_that_it_has_not(written):
+    """One of its parent's may have been remembering a page just then."""
+    source = PageSource(written(pdf(*REPORT)), dpi=72)
+    with files._SHAPES._lock, files._HASHES._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # ends it where it would wait for ever
+            os._exit(0 if inspect(source).load().getpixel((2, 2)) == RED else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_page_that_ends_its_process_takes_no_other_along(written, monkeypatch):
+    """Though several are looked at by one job."""
+    done = files.PROCESSES.done
+
+    def ending(file, opening, job, limits):
+        if 1 in job.numbers:
+            raise BrokenPdfError("processes died over it")
+        return done(file, opening, job, limits)
+
+    monkeypatch.setattr(files.PROCESSES, "done", ending)
+    document = files.DocumentFile.of(written(pdf(*REPORT)))
+    facts = document.facts([0, 1, 2], dpi=72, limits=ImageLimits(), text=True)
+    assert [isinstance(fact, BrokenPdfError) for fact in facts] == [False, True, False]
+
+
+def test_a_page_whose_printed_number_is_no_text_is_read(written):
+    """Without it."""
+    content = pdf(*REPORT, labels="r").replace(b"/S/r", b"/P<FEFFD800>")
+    document = files.DocumentFile.of(written(content))
+    (facts,) = document.facts([0], dpi=72, limits=ImageLimits(), text=True)
+    assert (facts.label, facts.text) == ("", REPORT[0].text)
+
+
 def test_many_threads_draw_the_same_pages(written):
     """Each gets its own."""
     path = written(pdf(*REPORT))
@@ -181,7 +229,14 @@ def test_pixels_travel_as_they_are(written):
 
 @pytest.mark.parametrize(
     ("uri", "page", "dpi"),
-    [("#page=2", 2, 150), ("#page=2&dpi=200", 2, 200), ("#page=2&dpi=99.5", 2, 99.5)],
+    [
+        ("#page=2", 2, 150),
+        ("#page=2&dpi=200", 2, 200),
+        ("#page=2&dpi=99.5", 2, 99.5),
+        ("#page=2&dpi=1000000", 2, 1e6),
+        ("#page=2&dpi=150.0000001", 2, 150.0000001),
+        ("#page=2&dpi=1e-07", 2, 1e-7),
+    ],
 )
 def test_a_page_is_named_by_a_uri(written, uri, page, dpi):
     """Which survives JSON and metadata, and names a file with any characters."""
@@ -189,6 +244,7 @@ def test_a_page_is_named_by_a_uri(written, uri, page, dpi):
     source = PageSource(path, page, dpi=dpi)
     assert source.uri == path.as_uri() + uri
     assert inspect(source.uri).size == inspect(source).size
+    assert file_source(source.uri) == source
 
 
 @pytest.mark.parametrize("fragment", ["page=0", "page=x", "page=1&dpi=0", "page=1&dpi=nan", "page=1&zoom=2", "nothing"])
@@ -198,11 +254,87 @@ def test_a_uri_of_no_page_is_an_error(written, fragment):
         inspect(f"{written(pdf(*REPORT)).as_uri()}#{fragment}")
 
 
-@pytest.mark.parametrize("options", [{"page": 0}, {"page": 1.5}, {"dpi": 0}, {"dpi": "150"}, {"passwords": "secret"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"file": None},
+        {"file": 5},
+        {"page": 0},
+        {"page": 1.5},
+        {"dpi": 0},
+        {"dpi": "150"},
+        {"dpi": 10**400},
+        {"dpi": 1e308},
+        {"passwords": "secret"},
+        {"passwords": None},
+        {"passwords": b"secret"},
+        {"passwords": (2024,)},
+        {"passwords": ("\udcff",)},
+    ],
+)
 def test_a_source_of_no_page_is_an_error(options):
-    """When it is made."""
-    with pytest.raises(OptionError):
-        PageSource("report.pdf", **options)
+    """When it is made; and no message says a password."""
+    with pytest.raises(OptionError) as caught:
+        PageSource(**{"file": "report.pdf", **options})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(612, 792), (60, 60), (595.276, 841.89)])
+@pytest.mark.parametrize("limits", [ImageLimits(), ImageLimits(max_pixels=1000), ImageLimits(max_pixels=10)])
+def test_what_is_drawn_has_the_size_that_was_said(written, size, limits):
+    """To the pixel, also where a side is a whole number of them: a Letter page at 150 dpi."""
+    handle = inspect(PageSource(written(pdf(PdfPage(size=size)))), limits)
+    assert handle.load().size == handle.size
+
+
+def test_a_file_that_changes_before_it_is_drawn_is_an_error(written):
+    """Not what it is now, under the key of what it was: a job may wait for its process for long."""
+    path = written(pdf(*REPORT))
+    page, _ = DrawnPage.of(PageSource(path), ImageLimits())
+    written(pdf(*REPORT[::-1]), "other.pdf")
+    job = Begins(Draw(number=0, dpi=150, max_pixels=10**6), Changes(path))
+    with pytest.raises(PageNotFoundError, match="was changed"):
+        page.file.done(job, ImageLimits())
+
+
+@pytest.mark.parametrize("most", [2**20, 2**62, 2**64])
+def test_any_limit_of_memory_may_be_set(written, most):
+    """Also none that a machine can have."""
+    limits = ImageLimits(max_page_memory=most, max_page_seconds=60.0)
+    with suppress(PageCostError):
+        assert inspect(PageSource(written(pdf(*REPORT))), limits).load().size == (417, 209)
+
+
+def test_a_limit_of_memory_that_was_set_before_holds(written):
+    """As clusters set one for every user, who cannot raise it."""
+    program = (
+        "import os, resource, sys; from jina_vllm_integrations.images import PageSource, inspect\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))\n"
+        "print(inspect(PageSource(sys.argv[1])).size, flush=True)\n"
+        "import psutil; [child] = psutil.Process().children()\n"
+        "print(child.rlimit(psutil.RLIMIT_AS) == (8 * 2**30, 8 * 2**30))\n"
+    )
+    command = [sys.executable, "-c", program, written(pdf(*REPORT))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout == "(417, 209)\nTrue\n"
+
+
+def test_processes_that_die_are_counted_where_nobody_hears_how(written):
+    """A program that ignores the ends of its children, as servers do, never learns it, and must not try for ever."""
+    program = (
+        "import signal, sys; from jina_vllm_integrations.images import PageSource, inspect\n"
+        "from jina_vllm_integrations.images.documents import processes\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "launch = processes.launch\n"
+        "def killed(*arguments):\n"
+        "    process = launch(*arguments); process.kill(); return process\n"
+        "processes.launch = killed\n"
+        "try: inspect(PageSource(sys.argv[1]))\n"
+        "except ValueError as error: print(type(error).__name__)\n"
+    )
+    command = [sys.executable, "-c", program, written(pdf(*REPORT))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "BrokenPdfError\n"
 
 
 def test_what_is_no_page_is_an_error(written):

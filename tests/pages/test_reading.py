@@ -195,6 +195,8 @@ def test_a_path_that_is_no_text_is_an_error(make, folder):
         ({"dpi": 0}, ".", "dpi must be a positive number"),
         ({"dpi": float("inf")}, ".", "dpi must be a positive number"),
         ({"dpi": "150"}, ".", "dpi must be a positive number"),
+        ({"password": 2024}, ".", "passwords must be several, got one int"),
+        ({"password": [b"secret"]}, ".", "a password must be a str of Unicode, got bytes at 0"),
         ({"on_error": "ignore"}, ".", "on_error must be one of 'raise', 'skip'"),
         ({"glob": "/etc/*"}, ".", "glob must be a pattern relative to the folder"),
         ({"glob": ""}, ".", "glob must be a pattern relative to the folder"),

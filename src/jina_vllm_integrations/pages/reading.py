@@ -13,7 +13,7 @@ from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.foundation.skipping import OnError, unchained
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.images.documents import DocumentFile, ImageFormat
-from jina_vllm_integrations.images.documents.jobs import check_dpi
+from jina_vllm_integrations.images.documents.jobs import check_dpi, checked_passwords
 from jina_vllm_integrations.pages.documents import Document
 from jina_vllm_integrations.pages.files import listed
 from jina_vllm_integrations.pages.folders import page_files
@@ -92,7 +92,8 @@ class PageReader:
             if self.image_folder is None
             else ImageFolder(path=self.image_folder, image_format=image_format, limits=image_limits)
         )
-        self._passwords = () if password is None else (password,) if isinstance(password, str) else tuple(password)
+        passwords = () if password is None else (password,) if isinstance(password, str) else password
+        self._passwords = checked_passwords(passwords)
         self._on_error = on_error
         self._show_progress = show_progress
 

@@ -12,7 +12,14 @@ from importlib.util import find_spec
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeAlias, TypeVar
 
-from jina_vllm_integrations.errors import JinaVLLMError, MissingExtraError, PageCostError, PageError, PageNotFoundError
+from jina_vllm_integrations.errors import (
+    BrokenPdfError,
+    JinaVLLMError,
+    MissingExtraError,
+    PageCostError,
+    PageError,
+    PageNotFoundError,
+)
 from jina_vllm_integrations.foundation.opening import OutsideError, open_file
 from jina_vllm_integrations.images.documents.jobs import Describe, Job, Opening, PageFacts
 from jina_vllm_integrations.images.documents.processes import PROCESSES
@@ -93,7 +100,7 @@ class DocumentFile:
         Args:
             numbers: Which, from 0.
             dpi: At which they will be drawn.
-            limits: What looking at all of them may cost; where that is too much, each.
+            limits: What looking at all of them may cost; where that is too much, or ends processes, each.
             text: Whether to read their texts, too.
 
         Returns:
@@ -108,7 +115,7 @@ class DocumentFile:
         job = Describe(numbers=tuple(numbers), dpi=dpi, max_pixels=limits.max_pixels, text=text)
         try:
             found: list[PageFacts | InputError] = self.done(job, limits)[1]
-        except PageCostError as error:
+        except (BrokenPdfError, PageCostError) as error:  # one that ends its process takes no other along
             if len(numbers) == 1:
                 return [error]
             return [each for number in numbers for each in self.facts([number], dpi=dpi, limits=limits, text=text)]
@@ -134,6 +141,7 @@ class DocumentFile:
         opening = Opening(label=label, is_pdf=self.is_pdf, passwords=self.passwords, signature=self.signature)
         with self._open() as file:
             answer = PROCESSES.done(file.fileno(), opening, job, limits)
+            self._check(file)  # nobody wrote to it while the job waited for its process, and was done
         if isinstance(answer, JinaVLLMError):
             raise answer
         return answer
@@ -176,10 +184,16 @@ class _Lately(Generic[_Key, _Value]):
             while len(self._of) > self._most:
                 self._of.popitem(last=False)
 
+    def fork(self) -> None:
+        """Go on in a fork, where nobody will release a lock that another thread holds."""
+        self._lock = Lock()
+
 
 # Each page of a file asks for its hash; and each is looked at when it is read, and again when it is embedded.
 _HASHES: _Lately[tuple[int, ...], bytes] = _Lately(4096)
 _SHAPES: _Lately[_Shape, PageFacts] = _Lately(65_536)
+for _lately in (_HASHES, _SHAPES):
+    os.register_at_fork(after_in_child=_lately.fork)
 
 
 def link_out(file: object) -> PageError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ImageFormat: TypeAlias = Literal["webp", "jpeg", "png"]
 """In which pages are written to files."""
+
+# Beyond these, sizes leave the numbers that can be reckoned with.
+_LEAST_DPI, _MOST_DPI = 1e-9, 1e9
 
 # A scan as PNG takes a quarter of the time of Pillow's own choice at level 1, and no more room. The other two are for
 # the eye: small print stays free of visible artefacts.
@@ -160,7 +163,34 @@ def check_dpi(dpi: object) -> None:
     """Check a resolution.
 
     Raises:
-        OptionError: It is no positive number.
+        OptionError: It is no positive number, or far from what anybody draws at.
     """
-    if isinstance(dpi, bool) or not isinstance(dpi, Real) or not 0 < float(dpi) < math.inf:
-        raise OptionError(f"dpi must be a positive number of pixels an inch, got {dpi!r}. 150 suits most pages.")
+    is_number = isinstance(dpi, Real) and not isinstance(dpi, bool)
+    if not is_number or not _LEAST_DPI <= dpi <= _MOST_DPI:  # type: ignore[operator]  # no int is too large for that
+        raise OptionError(f"dpi must be a positive number of pixels an inch, got {dpi!r:.60}. 150 suits most pages.")
+
+
+def checked_passwords(passwords: Iterable[str]) -> tuple[str, ...]:
+    """Return passwords as several. None of them is in a message.
+
+    Raises:
+        OptionError: One in place of several, or one that is no text.
+    """
+    if isinstance(passwords, str) or not isinstance(passwords, Iterable):
+        raise OptionError(f"passwords must be several, got one {type(passwords).__name__}. For one write (password,).")
+    several = tuple(passwords)
+    for number, password in enumerate(several):
+        if not isinstance(password, str) or not _is_unicode(password):
+            raise OptionError(
+                f"a password must be a str of Unicode, got {type(password).__name__} at {number} that is none. "
+                "Decode bytes; write numbers as text."
+            )
+    return several
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a pair
+        return False
+    return True

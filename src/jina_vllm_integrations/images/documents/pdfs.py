@@ -52,11 +52,12 @@ class OpenPdf:
         """
         with self._page(number) as page:
             fitting = self._fitting(page, number, dpi=dpi, max_pixels=max_pixels)
+            scale = fitting / _POINTS_PER_INCH  # divided first, as for `drawn`: at 150 a Letter page is 1651 high
             return PageFacts(
-                size=tuple(math.ceil(side * fitting / _POINTS_PER_INCH) for side in page.get_size()),
+                size=tuple(math.ceil(side * scale) for side in page.get_size()),
                 dpi=float(fitting),
                 text=_tidied(_text(page)) if text else "",
-                label=_tidied(self.pdf.get_page_label(number)) if text else "",
+                label=_label(self.pdf, number) if text else "",
             )
 
     def drawn(self, number: int, *, dpi: float, max_pixels: int) -> npt.NDArray[np.uint8]:
@@ -158,6 +159,13 @@ def _text(page: Any) -> str:
     with closing(page.get_textpage()) as text_layer:
         text: str = text_layer.get_text_bounded()
         return text
+
+
+def _label(pdf: Any, number: int) -> str:
+    try:
+        return _tidied(pdf.get_page_label(number))
+    except UnicodeDecodeError:  # a page whose number is no text is a page nevertheless
+        return ""
 
 
 def _tidied(text: str) -> str:

@@ -25,6 +25,7 @@ _LOOK = 5.0  # seconds between two looks whether the owner is there: its forks h
 
 # What is asked for beyond the limit while its owner does not look. The kernel counts what is used; this, what is asked.
 _SLACK_BYTES = 2**29
+_MOST_BYTES = 2**62  # what a limit can be
 
 
 def main(end: socket.socket) -> None:
@@ -58,11 +59,14 @@ def _answer(documents: OpenedDocuments, file: int, opening: Opening, job: Job) -
 def _limited(max_memory: int) -> Iterator[None]:
     """Let nothing be allocated that is far beyond the limit, whose owner ends the process a moment later."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + max_memory + _SLACK_BYTES, resource.RLIM_INFINITY))
+    before, most = resource.getrlimit(resource.RLIMIT_AS)  # a cluster's own limit holds, and only root could raise it
+    limits = (size + max_memory + _SLACK_BYTES, before, most, _MOST_BYTES)
+    least = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_AS, (least, most))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
 
 
 def _comes(end: socket.socket) -> bool:

@@ -41,6 +41,7 @@ class _Process:
 
     Attributes:
         signature: Of the document that it opened last.
+        was_idle: Whether it waited for its job.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class _Process:
             environment = {"OMP_NUM_THREADS": "1"}
             self._process = launch("jina_vllm_integrations.images.documents.process", theirs, environment)
         self.signature: tuple[int, ...] | None = None
+        self.was_idle = False
 
     def done(self, file: int, opening: Opening, job: Job, limits: ImageLimits) -> Any:
         """Have it do a job, and return its answer.
@@ -147,7 +149,9 @@ class Processes:
             try:
                 answer = process.done(file, opening, job, limits)
             except _EndedError:
-                died += filter(None, [self._dropped(process.end)])  # one that was idle for long has ended well
+                code = self._dropped(process.end)
+                if not process.was_idle or code:  # one that was idle for long may have ended well, and then only once
+                    died.append(code)
             except BaseException:
                 self._dropped(process.kill)
                 raise
@@ -191,6 +195,7 @@ class Processes:
             raise
 
     def _give_back(self, process: _Process) -> None:
+        process.was_idle = True
         with self._changed:
             self._idle.append(process)
             self._changed.notify()

@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from jina_vllm_integrations.errors import ImageError, OptionError
 from jina_vllm_integrations.foundation.opening import Beneath
 from jina_vllm_integrations.foundation.options import check_count
 from jina_vllm_integrations.images.documents.files import DocumentFile
-from jina_vllm_integrations.images.documents.jobs import Draw, check_dpi
+from jina_vllm_integrations.images.documents.jobs import Draw, check_dpi, checked_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,11 +53,11 @@ class PageSource:
     def __post_init__(self) -> None:
         check_count("page", self.page)
         check_dpi(self.dpi)
-        if isinstance(self.passwords, str):
-            raise OptionError("passwords must be several, got one str. For one write (password,).")
+        object.__setattr__(self, "passwords", checked_passwords(self.passwords))
+        if not isinstance(self.file, str | bytes | os.PathLike | Beneath):
+            raise OptionError(f"file must be a path, got {self.file!r:.60}. Write a document of yours to a file first.")
         if not isinstance(self.file, Beneath):  # stays where it is when the process changes its folder
             object.__setattr__(self, "file", Path(os.fsdecode(self.file)).absolute())
-        object.__setattr__(self, "passwords", tuple(self.passwords))
 
     @property
     def path(self) -> Path:
@@ -72,7 +72,7 @@ class PageSource:
         The parameter is that of RFC 8118, section 3, so browsers open the page, too; ``&dpi=`` follows where it is not
         `DPI`.
         """
-        resolution = "" if self.dpi == DPI else f"&dpi={self.dpi:g}"
+        resolution = "" if self.dpi == DPI else f"&dpi={quote(_exactly(self.dpi))}"
         return f"{self.path.as_uri()}#page={self.page}{resolution}"
 
     @property
@@ -166,7 +166,7 @@ class DrawnPage:
         Raises:
             PageNotFoundError: The file cannot be read, or is not what it was.
         """
-        drawn = f"page {self.source.page}, {self.source.dpi:g} dpi, {self.limits.max_pixels} pixels"
+        drawn = f"page {self.source.page}, {_exactly(self.source.dpi)} dpi, {self.limits.max_pixels} pixels"
         return hashlib.sha256(self.file.sha256 + drawn.encode()).digest()
 
     def draw(self) -> npt.NDArray[np.uint8]:
@@ -182,3 +182,8 @@ class DrawnPage:
         job = Draw(number=self.source.page - 1, dpi=self.source.dpi, max_pixels=self.limits.max_pixels)
         pixels: npt.NDArray[np.uint8] = self.file.done(job, self.limits)
         return pixels
+
+
+def _exactly(dpi: float) -> str:
+    """Return the digits that make this very number again; a whole one's as they are written."""
+    return repr(float(dpi)).removesuffix(".0")
