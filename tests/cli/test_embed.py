@@ -264,7 +264,7 @@ def test_what_is_left_out_of_a_folder_is_told(folder, fake, capsys):
     (folder / "in/.hidden.txt").write_text("hidden")
     assert main(["embed", "in", *CHOSEN, "-o", "out.npy"]) == 0
     assert np.load("out.npy").shape == (4, 64)
-    message = "left out what is hidden or neither text nor image: 2 found, e.g. in/.hidden.txt"
+    message = "left out what is hidden or neither text, image nor PDF: 2 found, e.g. in/.hidden.txt"
     assert capsys.readouterr().err == f"jina-vllm: {message}\n"
 
 

@@ -336,3 +336,11 @@ def test_a_page_that_is_loaded_again_takes_its_own_place(make, folder, tmp_path)
     assert [(document.id_, document.text) for document in documents] == [
         (document.id, document.page_content) for document in loader.load()
     ]
+
+
+def test_chosen_pages(make):
+    """Are loaded with the numbers and ids that they have among all; a malformed choice is named at once."""
+    everything = make().load()
+    assert make(pages="3,1").load() == [everything[0], everything[2], everything[3]]
+    with pytest.raises(OptionError, match="pages must be numbers from 1"):
+        make(pages="3-1")

@@ -351,3 +351,11 @@ def test_a_cancelled_load_stops_after_the_page_that_it_is_at(make, folder, rende
         thread.join(30)
     assert not is_open(folder / "report.pdf")
     assert len(list((folder.parent / "images").iterdir())) <= 1
+
+
+def test_chosen_pages(make, folder):
+    """Are read with the numbers and ids that they have among all; a malformed choice is named at once."""
+    everything = make().load_data(folder)
+    assert make(pages="3,1").load_data(folder) == [everything[0], everything[2], everything[3]]
+    with pytest.raises(OptionError, match="pages must be numbers from 1"):
+        make(pages="3-1")

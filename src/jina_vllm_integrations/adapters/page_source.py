@@ -26,6 +26,7 @@ class PageSource:
     Args:
         glob: As for `PageReader`, like all that follows but ``max_characters``.
         dpi: At which PDFs are rendered.
+        pages: Which pages of each document.
         image_folder: Where the images of pages are written; ``None`` for nowhere.
         image_format: Of these.
         password: Of encrypted PDFs.
@@ -43,6 +44,7 @@ class PageSource:
         *,
         glob: str = "**/*",
         dpi: float = 150,
+        pages: str | None = None,
         image_folder: str | os.PathLike[str] | None = None,
         image_format: ImageFormat = "webp",
         password: str | Sequence[str] | None = None,
@@ -56,6 +58,7 @@ class PageSource:
         self._reader = PageReader(
             glob=glob,
             dpi=dpi,
+            pages=pages,
             image_folder=image_folder,
             image_format=image_format,
             password=password,

@@ -21,14 +21,18 @@ _LONGEST_NAME = 120
 
 
 def embed(options: argparse.Namespace) -> int:
-    """Embed texts and images, and write a vector for each to a file."""
+    """Embed texts, images and the pages of PDFs, and write a vector for each to a file."""
+    from jina_vllm_integrations.cli.pages import read_passwords
     from jina_vllm_integrations.cli.sources import Sources
     from jina_vllm_integrations.cli.vector_files import check_output, files_of
     from jina_vllm_integrations.encoding.encoder import JinaEncoder
     from jina_vllm_integrations.engines.in_process import InProcessEngine
+    from jina_vllm_integrations.pages import PageReader
 
     check_output(options.output, overwrite=options.overwrite)
-    sources = Sources(texts=options.text, paths=options.paths, lines=options.lines)
+    passwords = None if options.password_file is None else read_passwords(options.password_file)
+    reader = PageReader(dpi=options.dpi, pages=options.pages, password=passwords)
+    sources = Sources(texts=options.text, paths=options.paths, lines=options.lines, reader=reader)
     skipping = Skipping(options.on_error)
     with InProcessEngine(options.model, **dict(options.engine_option)) as engine:
         encoder = JinaEncoder(engine, task=options.task, dimensions=options.dimensions, truncate=options.truncate)
@@ -59,7 +63,10 @@ def _check_items(sources: Sources, encoder: JinaEncoder, skipping: Skipping, opt
             last = _about(source, error)
     if n_left_out := sum(1 for _ in sources.left_out()):
         example = next(sources.left_out(), None)
-        note(f"left out what is hidden or neither text nor image: {n_left_out} found, e.g. {example}")
+        note(f"left out what is hidden or neither text, image nor PDF: {n_left_out} found, e.g. {example}")
+    if n_without := len(sources.without_pages):
+        example = sources.without_pages[0]
+        note(f"left out documents that have none of the chosen pages: {n_without} found, e.g. {example}")
     if not n_items:
         raise OptionError("nothing to embed. Name files, folders, or texts with --text.")
     if n_items == n_bad:

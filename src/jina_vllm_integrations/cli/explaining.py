@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.cli.model_choice import open_engine
@@ -11,7 +12,8 @@ from jina_vllm_integrations.foundation.options import check_new_files
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
+
+    from jina_vllm_integrations.images import PageSource
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -42,11 +44,14 @@ def _check_output(path: Path, *, overwrite: bool) -> None:
     check_new_files([path], overwrite=overwrite)
 
 
-def _image(options: argparse.Namespace) -> Path:
-    """Return the image's path; for the demo, its own pictures may be given by name."""
-    image: Path = options.image
-    if not options.demo or image.exists():
+def _image(options: argparse.Namespace) -> Path | PageSource:
+    """Return the image; for the demo, its own pictures may be given by name."""
+    from jina_vllm_integrations.cli.pages import image_named, read_passwords
+
+    passwords = () if options.password_file is None else read_passwords(options.password_file)
+    image = image_named(options.image, passwords)
+    if not options.demo or image != Path(options.image) or image.exists():
         return image
     from jina_vllm_integrations.demo import demo_corpus
 
-    return next((document.path for document in demo_corpus().documents if document.name == str(image)), image)
+    return next((document.path for document in demo_corpus().documents if document.name == options.image), image)

@@ -85,9 +85,20 @@ def command_line() -> argparse.ArgumentParser:
 
 def _add_embed_arguments(command: argparse.ArgumentParser) -> None:
     items = command.add_argument_group("what to embed")
-    items.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="a text file, an image file, or a folder")
+    items.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="a file of text, an image or a PDF, or a folder"
+    )
     items.add_argument("--text", action="append", default=[], help="a literal text; may be repeated")
     items.add_argument("--lines", action="store_true", help="make each line of a text file an item of its own")
+    items.add_argument(
+        "--pages",
+        metavar="RANGES",
+        help="which pages of each PDF, and of each TIFF that has several, e.g. 1-3,7,20- (default: all)",
+    )
+    items.add_argument(
+        "--dpi", type=float, default=150, metavar="N", help="at which PDFs are drawn (default: %(default)g)"
+    )
+    _add_password_file(items)
 
     model = command.add_argument_group("how")
     model.add_argument("--model", required=True, help="local directory or hub id")
@@ -124,8 +135,11 @@ def _add_explain_arguments(command: argparse.ArgumentParser) -> None:
     items = command.add_argument_group("what to explain")
     items.add_argument("query", metavar="QUERY", help="a literal text")
     items.add_argument(
-        "image", type=Path, metavar="IMAGE", help="an image file; with --demo, also a demo picture's name: page-15.png"
+        "image",
+        metavar="IMAGE",
+        help="an image file, or a page: report.pdf#page=3; with --demo, also a demo picture's name: page-15.png",
     )
+    _add_password_file(items)
 
     model = command.add_argument_group("how")
     source = model.add_mutually_exclusive_group(required=True)
@@ -198,6 +212,16 @@ def _add_bench_arguments(command: argparse.ArgumentParser) -> None:
     output = command.add_argument_group("where to")
     output.add_argument("--json", type=Path, metavar="FILE", help="write all figures, versions and options as well")
     output.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+
+
+def _add_password_file(group: argparse._ArgumentGroup) -> None:
+    # Not the password itself: everybody on the machine sees the arguments of a command.
+    group.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="a file with the passwords of encrypted PDFs, one a line; each is tried",
+    )
 
 
 def _add_engine_option(group: argparse._ArgumentGroup) -> None:

@@ -1,20 +1,23 @@
-"""What a command line names: texts, text files, image files and folders of both."""
+"""What a command line names: texts, text files, image files, PDFs and folders of them."""
 
 from __future__ import annotations
 
 import io
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 from jina_vllm_integrations.errors import InputError, OptionError
 from jina_vllm_integrations.foundation.opening import open_file
+from jina_vllm_integrations.images import PageSource
+from jina_vllm_integrations.images.documents.files import PDF_SUFFIX
 from jina_vllm_integrations.images.formats import IMAGE_SUFFIXES
+from jina_vllm_integrations.pages import PageReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from jina_vllm_integrations.types import Item
 
@@ -25,25 +28,27 @@ TEXT_SUFFIXES = frozenset({".md", ".rst", ".text", ".txt"})
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One item and where it comes from. A file is read when its turn comes, not before.
+    """One item and where it comes from. A file is read, and a page drawn, when its turn comes, not before.
 
     Attributes:
-        name: Path of the file, with ``:line`` for a line of it, or the text itself.
+        name: Path of the file, with ``:line`` for a line of it or ``#page=3`` for a page, or the text itself.
         kind: What it is.
-        content: The text, or the file that holds the text or image.
+        content: The text, the page, or the file that holds the text or image; or why there is none.
     """
 
     name: str
     kind: Kind
-    content: str | Path
+    content: str | Path | PageSource | InputError
 
     def read(self) -> Item:
         """Return the item.
 
         Raises:
-            InputError: A text file is not UTF-8.
+            InputError: A text file is not UTF-8, or a PDF or TIFF cannot be opened.
         """
-        if self.kind == "image" or isinstance(self.content, str):
+        if isinstance(self.content, InputError):
+            raise self.content
+        if self.kind == "image" or not isinstance(self.content, Path):
             return self.content
         with _opened(self.content) as file:
             return file.read()
@@ -55,8 +60,11 @@ class Sources:
 
     Attributes:
         texts: Literal texts.
-        paths: Text files, image files, and folders, which are searched to any depth in the order of names.
+        paths: Text files, image files, PDFs, and folders, which are searched to any depth in the order of names. Each
+            page of a PDF, and of a TIFF that has several, is an item.
         lines: Make each line of a text file that is not blank an item of its own.
+        reader: Which pages are taken of a document, and how they are drawn.
+        without_pages: The documents that have none of these, as found by the latest iteration so far.
 
     Raises:
         OptionError: A path does not exist, or names a file of another kind.
@@ -65,6 +73,8 @@ class Sources:
     texts: Sequence[str] = ()
     paths: Sequence[Path] = ()
     lines: bool = False
+    reader: PageReader = field(default_factory=PageReader)
+    without_pages: list[Path] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -74,19 +84,35 @@ class Sources:
     def __iter__(self) -> Iterator[Source]:
         """Yield the sources in the order given, texts first.
 
-        A text file that is read by lines and is not UTF-8 is a source that cannot be read, after its lines before.
+        A text file that is read by lines and is not UTF-8 is a source that cannot be read, after its lines before; so
+        is a document that cannot be opened.
         """
+        self.without_pages.clear()
         for text in self.texts:
             yield Source(name=text, kind="text", content=text)
         for path, kind in self._files():
             if kind == "text" and self.lines:
                 yield from _lines(path)
+            elif kind == "image":
+                yield from self._images(path)
             elif kind is not None:
                 yield Source(name=_name(path), kind=kind, content=path)
 
     def left_out(self) -> Iterator[Path]:
-        """Yield what was found in the folders and is no source: hidden, or neither text nor image."""
+        """Yield what was found in the folders and is no source: hidden, or neither text, image nor PDF."""
         return (path for path, kind in self._files() if kind is None)
+
+    def _images(self, path: Path) -> Iterator[Source]:
+        name, image = _name(path), None
+        try:
+            for image in self.reader.images(path):
+                page = f"#{image.fragment}" if isinstance(image, PageSource) else ""
+                yield Source(name=name + page, kind="image", content=image)
+        except InputError as error:
+            yield Source(name=name, kind="image", content=error)
+        else:
+            if image is None:
+                self.without_pages.append(path)
 
     def _files(self) -> Iterator[tuple[Path, Kind | None]]:
         for path in self.paths:
@@ -121,13 +147,13 @@ def _check_file(path: Path) -> None:
     if not path.is_file():
         raise OptionError(f"{str(path)!r} is neither a file nor a folder. For a text, write --text {str(path)!r}.")
     if _kind(path) is None:
-        suffixes = " ".join(sorted(TEXT_SUFFIXES | IMAGE_SUFFIXES))
+        suffixes = " ".join(sorted(TEXT_SUFFIXES | IMAGE_SUFFIXES | {PDF_SUFFIX}))
         raise OptionError(f"a file must end in one of {suffixes}, got {str(path)!r}. Convert or rename it.")
 
 
 def _kind(path: Path) -> Kind | None:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES or suffix == PDF_SUFFIX:
         return "image"
     return "text" if suffix in TEXT_SUFFIXES else None
 

@@ -28,7 +28,7 @@ _DATA_URI = re.compile(r"data:", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _LONGEST_LABEL = 120
-_FILE_URI = re.compile(r"file:/", re.IGNORECASE)
+_FILE_URI = re.compile(r"file:", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
 

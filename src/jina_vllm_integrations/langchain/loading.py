@@ -44,6 +44,7 @@ class PageImageLoader(PageSource, BaseLoader):
         path: A file, a folder, which is searched to any depth in the order of names, or several of them.
         glob: Which files of a folder to load, as for `PageReader`, like all that follows but ``max_characters``.
         dpi: At which PDFs are drawn; large pages at less.
+        pages: Which pages of each PDF and of each TIFF with several, such as ``"1-3,7,20-"``; ``None`` for all.
         image_folder: Where the images of pages are written; ``None`` for nowhere.
         image_format: Of these, ``"webp"``, ``"jpeg"`` or ``"png"``.
         password: Of encrypted PDFs; of several, each is tried.
@@ -70,6 +71,7 @@ class PageImageLoader(PageSource, BaseLoader):
         *,
         glob: str = "**/*",
         dpi: float = 150,
+        pages: str | None = None,
         image_folder: str | os.PathLike[str] | None = None,
         image_format: ImageFormat = "webp",
         password: str | Sequence[str] | None = None,
@@ -81,6 +83,7 @@ class PageImageLoader(PageSource, BaseLoader):
         super().__init__(
             glob=glob,
             dpi=dpi,
+            pages=pages,
             image_folder=image_folder,
             image_format=image_format,
             password=password,

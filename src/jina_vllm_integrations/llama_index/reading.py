@@ -54,6 +54,7 @@ class PageImageReader(PageSource, BaseReader):
     Args:
         glob: Which files of a folder to read, as for `PageReader`, like all that follows but ``max_characters``.
         dpi: At which PDFs are drawn; large pages at less.
+        pages: Which pages of each PDF and of each TIFF with several, such as ``"1-3,7,20-"``; ``None`` for all.
         image_folder: Where the images of pages are written; ``None`` for nowhere.
         image_format: Of these, ``"webp"``, ``"jpeg"`` or ``"png"``.
         password: Of encrypted PDFs; of several, each is tried.

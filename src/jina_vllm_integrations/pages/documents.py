@@ -32,6 +32,7 @@ class Document:
         file: The file.
         path: As it was named or found.
         n_pages: How many it has.
+        numbers: Which of them are read, from 0.
         dpi: At which PDFs are drawn.
         limits: What a page may cost.
         images: Where the pages' images are written; ``None`` to draw them when they are needed.
@@ -40,20 +41,21 @@ class Document:
     file: DocumentFile
     path: Path
     n_pages: int
+    numbers: Sequence[int]
     dpi: float
     limits: ImageLimits
     images: ImageFolder | None
 
-    def read(self) -> Iterator[Page | InputError]:
-        """Yield all pages in order, or why one cannot be read. The next few are read meanwhile.
+    def read(self) -> Iterator[tuple[int, Page | InputError]]:
+        """Yield the number of each page that is read, and the page or why there is none. The next are read meanwhile.
 
         Raises:
             PageError: The file is not what it was.
         """
-        lots = [range(start, min(start + _AT_ONCE, self.n_pages)) for start in range(0, self.n_pages, _AT_ONCE)]
+        lots = [self.numbers[start : start + _AT_ONCE] for start in range(0, len(self.numbers), _AT_ONCE)]
         for numbers, known in zip(lots, in_threads(self._looked_at, lots, len(lots)), strict=True):
             for number, (facts, content) in zip(numbers, known, strict=True):
-                yield facts if isinstance(facts, InputError) else self._page(number, facts, content)
+                yield number, facts if isinstance(facts, InputError) else self._page(number, facts, content)
 
     def _looked_at(self, numbers: Sequence[int]) -> list[tuple[PageFacts | InputError, bytes]]:
         """Return what is known of pages, and the bytes of their images where these are to be written."""

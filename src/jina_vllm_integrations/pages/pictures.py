@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from jina_vllm_integrations.errors import InputError
+from jina_vllm_integrations.foundation.opening import open_file
 from jina_vllm_integrations.images import inspect
 from jina_vllm_integrations.images.damage import explained
 from jina_vllm_integrations.images.decoding import open_image
 from jina_vllm_integrations.images.documents.tiffs import resolution
+from jina_vllm_integrations.images.formats import LONGEST_SIGNATURE, recognised
 from jina_vllm_integrations.images.shapes import check_shape
 from jina_vllm_integrations.images.tiff import TiffFile, page_frames
+from jina_vllm_integrations.pages.files import readable
 from jina_vllm_integrations.pages.records import Page, PageImage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from jina_vllm_integrations.images import ImageLimits
     from jina_vllm_integrations.pages.files import PageFile
@@ -53,11 +56,8 @@ class Picture:
             with explained(label):
                 return picture if page_frames(content, label) == [0] else None
 
-    def read(self) -> Iterator[Page | InputError]:
-        """Yield it, checked by decoding it: what is handed out can be embedded."""
-        yield self._page()
-
-    def _page(self) -> Page | InputError:
+    def read(self) -> Page | InputError:
+        """Return it, checked by decoding it: what is handed out can be embedded. Or why it cannot be."""
         try:
             return self._checked()
         except InputError as error:
@@ -78,3 +78,16 @@ class Picture:
             image=PageImage(source=path, uri=str(path), sha256=sha256, size=image.size),
             dpi=self.dpi,
         )
+
+
+def has_several_pages(path: Path) -> bool:
+    """Return whether a file begins like a TIFF and has several pages.
+
+    Raises:
+        ImageError: It begins like one, and its list of frames is damaged.
+        PageNotFoundError: It cannot be opened.
+    """
+    label = str(path)
+    with readable(path), open_file(path) as content, explained(label):
+        kind = recognised(content.read(LONGEST_SIGNATURE))
+        return kind is not None and kind.decoder is TiffFile and len(page_frames(content, label)) > 1

@@ -11,14 +11,15 @@ from jina_vllm_integrations.errors import InputError
 from jina_vllm_integrations.foundation.options import check_choice
 from jina_vllm_integrations.foundation.progress import progress_bar
 from jina_vllm_integrations.foundation.skipping import OnError, unchained
-from jina_vllm_integrations.images import ImageLimits
+from jina_vllm_integrations.images import ImageLimits, PageSource
 from jina_vllm_integrations.images.documents import DocumentFile, ImageFormat
 from jina_vllm_integrations.images.documents.jobs import check_dpi, checked_passwords
+from jina_vllm_integrations.pages.choices import PageChoice
 from jina_vllm_integrations.pages.documents import Document
 from jina_vllm_integrations.pages.files import listed
 from jina_vllm_integrations.pages.folders import page_files
 from jina_vllm_integrations.pages.image_folder import ImageFolder
-from jina_vllm_integrations.pages.pictures import Picture
+from jina_vllm_integrations.pages.pictures import Picture, has_several_pages
 from jina_vllm_integrations.pages.records import SkippedPage, SkippedPages
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class PageReader:
             content where the suffix says nothing, and none that is hidden. How many others there are is logged.
         dpi: At which PDFs are drawn. A page that would have more pixels than ``image_limits`` allow is drawn at as many
             as fit.
+        pages: Which pages of each PDF, and of each TIFF that has several, as one would print them: ``"1-3,7,20-"``,
+            from 1; read in the document's order, each once. Those behind a document's end are passed over, because
+            documents have different lengths; that one has none of these is logged as a warning. Pictures are read in
+            any case. ``None`` for all pages.
         image_folder: Where the images of pages are written, by content, for who needs them as files. A folder that
             does not exist is made, for this user alone; `ImageFolder.clean` removes what is needed no more. ``None``
             to write none.
@@ -72,6 +77,7 @@ class PageReader:
         *,
         glob: str = "**/*",
         dpi: float = 150,
+        pages: str | None = None,
         image_folder: str | os.PathLike[str] | None = None,
         image_format: ImageFormat = "webp",
         password: str | Sequence[str] | None = None,
@@ -86,6 +92,7 @@ class PageReader:
         self.skipped = SkippedPages()
         self._glob = glob
         self._dpi = float(dpi)
+        self._choice = PageChoice.parse(pages)
         self._limits = image_limits
         self._images = (
             None
@@ -117,23 +124,49 @@ class PageReader:
         with progress_bar(None, "reading", shown=self._show_progress) as bar:
             for file in found.files:
                 with self._skipping(skipped, file), closing(self._pages(file)) as pages:
-                    for number, page in enumerate(pages):
+                    for number, page in pages:
                         with self._skipping(skipped, file, number):
                             if isinstance(page, InputError):
                                 raise page
                             yield page
                             bar.update()
 
-    def _pages(self, file: PageFile) -> Generator[Page | InputError]:
+    def images(self, path: str | os.PathLike[str]) -> Iterator[Path | PageSource]:
+        """Yield what is embedded of one file, without looking at its pages: for who needs no texts and sizes.
+
+        Pages that cannot be read are among it, and are found out by whoever embeds them.
+
+        Returns:
+            An iterator of its pages that were chosen, in order; or of the path, as it was given, for a picture.
+
+        Raises:
+            PageError: The file cannot be opened; or it is a PDF or a TIFF, and damaged, encrypted, or costs too much.
+            ImageError: It is a TIFF, and damaged.
+            MissingExtraError: It is a PDF, and pypdfium2 is not installed.
+        """
+        (path,) = listed(path)
+        document = DocumentFile.of(path.absolute(), self._passwords)
+        if not document.is_pdf and not has_several_pages(path):
+            yield path
+            return
+        for number in self._choice.of(document.n_pages(self._limits)):
+            yield PageSource(path, number + 1, dpi=self._dpi, passwords=self._passwords)
+
+    def _pages(self, file: PageFile) -> Generator[tuple[int, Page | InputError]]:
         document = DocumentFile.of(file.source, self._passwords)
         picture = None if document.is_pdf else Picture.of(file, self._limits)
         if picture is not None:
-            yield from picture.read()
+            yield 0, picture.read()
             return
+        n_pages = document.n_pages(self._limits)
+        numbers = self._choice.of(n_pages)
+        if not numbers:
+            logger.warning("nothing read of %r: its %d pages are not among those chosen", str(file.path), n_pages)
         yield from Document(
             file=document,
             path=file.path,
-            n_pages=document.n_pages(self._limits),
+            n_pages=n_pages,
+            numbers=numbers,
             dpi=self._dpi,
             limits=self._limits,
             images=self._images,

@@ -72,8 +72,12 @@ class PageSource:
         The parameter is that of RFC 8118, section 3, so browsers open the page, too; ``&dpi=`` follows where it is not
         `DPI`.
         """
-        resolution = "" if self.dpi == DPI else f"&dpi={quote(_exactly(self.dpi))}"
-        return f"{self.path.as_uri()}#page={self.page}{resolution}"
+        return f"{self.path.as_uri()}#{self.fragment}"
+
+    @property
+    def fragment(self) -> str:
+        """What follows ``#`` in the URI: ``page=3``, or ``page=3&dpi=200``."""
+        return f"page={self.page}" if self.dpi == DPI else f"page={self.page}&dpi={quote(_exactly(self.dpi))}"
 
     @property
     def label(self) -> str:
