@@ -115,5 +115,6 @@ class Pictures:
     def _size(self, picture: Image.Image) -> tuple[int, int]:
         """Return a size that a picture may have, in its proportions."""
         scale = math.sqrt(min(1, self.max_pixels / (picture.width * picture.height)))
-        width = max(1, math.floor(picture.width * scale))
-        return width, max(1, min(math.floor(picture.height * scale), self.max_pixels // width))
+        width, height = (max(1, math.floor(side * scale)) for side in picture.size)
+        # Of a row of pixels, where rounding up makes one side longer than it would be, the other is shorter for it.
+        return min(width, max(1, self.max_pixels // height)), min(height, max(1, self.max_pixels // width))
