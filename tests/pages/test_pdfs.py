@@ -16,7 +16,7 @@ from jina_vllm_integrations.errors import (
     ImageSizeError,
     PageNotFoundError,
 )
-from jina_vllm_integrations.images import ImageLimits, inspect
+from jina_vllm_integrations.images import ImageLimits, PageSource, inspect
 from jina_vllm_integrations.pages import Page, PageReader
 from jina_vllm_integrations.pages.records import PageImage
 from page_files import BLUE, GREEN, RED, REPORT, WHITE, WORD, corners
@@ -264,3 +264,33 @@ def test_an_excerpt_of_nothing_tells_which_page_it_is():
     """By its number among several, which counts from 1."""
     assert page_with("").excerpt(5) == "[page 3 of report.pdf]"
     assert page_with("").excerpt(5, name="q/report.pdf") == "[page 3 of q/report.pdf]"
+
+
+def fonts_of(caplog):
+    """Return what is said of fonts."""
+    return [record.getMessage() for record in caplog.records if "in the font" in record.getMessage()]
+
+
+@pytest.fixture
+def draws_japanese(tmp_path):
+    """Whether this machine has a font in which PDFium draws Japanese."""
+    (tmp_path / "blank.pdf").write_bytes(pdf(PdfPage()))
+    (tmp_path / "japanese.pdf").write_bytes(pdf(PdfPage(japanese="請求書")))
+    blank, japanese = (inspect(PageSource(tmp_path / f"{name}.pdf")).load() for name in ("blank", "japanese"))
+    return blank.tobytes() != japanese.tobytes()
+
+
+def test_text_that_is_not_drawn_is_said(make, write, caplog, draws_japanese):
+    """Once a file and font, with the page; its letters would be missing from the picture in silence."""
+    path = write("invoice.pdf", PdfPage(text="Invoice"), PdfPage(japanese="請求書"), PdfPage(japanese="合計"))
+    pages = list(make().read(path))
+    assert [page.text for page in pages] == ["Invoice", "請求書", "合計"]
+    said = fonts_of(caplog)
+    assert len(said) == (0 if draws_japanese else 1)
+    assert all(message.startswith(f"page 2 of {path} has text in the font 'HeiseiMin-W3'") for message in said)
+
+
+def test_latin_text_is_drawn_without_its_fonts(make, write, caplog):
+    """PDFium brings such fonts, so there is nothing to say, also of accents and signs."""
+    list(make().read(write("invoice.pdf", PdfPage(text="Café, ± £2 §7 ¿Qué?"))))
+    assert fonts_of(caplog) == []

@@ -13,6 +13,18 @@ _PERMISSIONS = (-4).to_bytes(4, "little", signed=True)
 _ID = b"0123456789abcdef"
 _BOX = "<</Type/XObject/Subtype/Form/BBox[0 0 20 20]/Length {}>>stream\n{}\nendstream"
 
+_JAPANESE = {
+    4: (
+        "<</Type/Font/Subtype/Type0/BaseFont/HeiseiMin-W3/Encoding/UniJIS-UCS2-H/DescendantFonts[<</Type/Font"
+        "/Subtype/CIDFontType0/BaseFont/HeiseiMin-W3/CIDSystemInfo<</Registry(Adobe)/Ordering(Japan1)/Supplement 2>>"
+        "/FontDescriptor 5 0 R>>]>>"
+    ),
+    5: (
+        "<</Type/FontDescriptor/FontName/HeiseiMin-W3/Flags 6/FontBBox[0 -200 1000 900]/ItalicAngle 0/Ascent 800"
+        "/Descent -200/CapHeight 700/StemV 80>>"
+    ),
+}
+
 GARBLED = "garbled"
 
 
@@ -22,6 +34,7 @@ class PdfPage:
 
     Attributes:
         text: Its lines, in Helvetica, from the left upper corner on.
+        japanese: A line, in a font that is not in the file.
         colour: Red, green and blue of a square in the left upper quarter, from 0 to 1.
         size: Width and height before it is turned, in points.
         rotate: Degrees clockwise.
@@ -29,6 +42,7 @@ class PdfPage:
     """
 
     text: str = ""
+    japanese: str = ""
     colour: tuple[float, float, float] = (1, 1, 1)
     size: tuple[float, float] = (200, 100)
     rotate: int = 0
@@ -61,6 +75,8 @@ def pdf(*pages, labels="", password=None):
     objects[1] = f"<</Type/Pages/Kids[{_references(kids)}]/Count {len(kids)}>>".encode()
     labelled = f"/PageLabels<</Nums[0<</S/{labels}>>]>>" if labels else ""
     form = f"/AcroForm<</Fields[{_references(fields)}]>>" if fields else ""
+    if any(page.japanese for page in pages if page != GARBLED):
+        objects |= {number: font.encode() for number, font in _JAPANESE.items()}
     objects[3] = f"<</Type/Catalog/Pages 1 0 R{labelled}{form}>>".encode()
     return _file(objects, _encryption(password) if password else "")
 
@@ -81,7 +97,7 @@ def _page(page, number):
     marks = f"/Annots[{number + 2} 0 R]" if page.marks else ""
     return (
         f"<</Type/Page/Parent 1 0 R/MediaBox[0 0 {size}]/Rotate {page.rotate}/Contents {number + 1} 0 R{marks}"
-        "/Resources<</Font<</F1 2 0 R>>>>>>"
+        "/Resources<</Font<</F1 2 0 R/F2 4 0 R>>>>>>"
     )
 
 
@@ -89,7 +105,8 @@ def _content(page):
     width, height = page.size
     square = "{} {} {} rg 0 {} {} {} re f".format(*page.colour, height / 2, width / 2, height / 2)
     lines = " ".join(f"({line.translate(str.maketrans('()', '[]'))}) Tj T*" for line in page.text.splitlines())
-    return f"{square} 0 0 0 rg BT /F1 10 Tf 12 TL 10 {height - 20} Td {lines} ET"
+    japanese = f"/F2 10 Tf <{page.japanese.encode('utf-16-be').hex()}> Tj" if page.japanese else ""
+    return f"{square} 0 0 0 rg BT /F1 10 Tf 12 TL 10 {height - 20} Td {lines} {japanese} ET"
 
 
 def _mark(kind, appearance):

@@ -40,18 +40,23 @@ class Thumbnails:
         """Return an image's thumbnail as JPEG.
 
         Raises:
-            ImageError: As `images.inspect`, and as `ImageHandle.load`.
+            InputError: As `images.inspect`, and as `ImageHandle.load`.
         """
         page = inspect(source, self.limits).load()
         side = min(self.side, max(page.size))
-        while len(content := _jpeg(page, side)) > self.max_bytes:
+        while len(content := _smaller(page, side)) > self.max_bytes:
             side = side * 3 // 4
         return content
 
 
-def _jpeg(page: Image.Image, side: int) -> bytes:
-    """Scale an image down in place, and encode it."""
-    page.thumbnail((side, side), Image.Resampling.LANCZOS)
+def jpeg(page: Image.Image) -> bytes:
+    """Return an image, of no more pixels than JPEG can have, as a file's bytes of `MIME_TYPE`."""
     file = io.BytesIO()
     page.save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
+
+
+def _smaller(page: Image.Image, side: int) -> bytes:
+    """Scale an image down in place, and encode it."""
+    page.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return jpeg(page)

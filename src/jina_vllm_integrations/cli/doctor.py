@@ -237,6 +237,15 @@ def _check_cpu(facts: Installation) -> Finding | None:
     return _problem("CPU", "no AVX2", "vLLM's CPU backend needs AVX2 or AVX-512. Use another machine.")
 
 
+def _check_fonts(facts: Installation) -> Finding | None:
+    if facts.cjk_fonts is None:
+        return None
+    if facts.cjk_fonts:
+        return _ok("fonts", "for Chinese, Japanese or Korean")
+    detail = "none for Chinese, Japanese and Korean: PDFs' text in them is not drawn where its fonts are not embedded"
+    return _warning("fonts", detail, "If you read such PDFs: apt-get install fonts-noto-cjk")
+
+
 def _check_checkpoint(model: str) -> Finding:
     from jina_vllm_integrations.model.checkpoints import Checkpoint
 
@@ -273,4 +282,5 @@ _CHECKS = (
     _check_capability,
     _check_memory,
     _check_cpu,
+    _check_fonts,
 )

@@ -14,8 +14,11 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jina_vllm_integrations.cli.fonts import has_cjk_fonts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,6 +71,7 @@ class Installation:
         driver: Version of the NVIDIA driver.
         memory_gib: The machine's memory.
         cpu_flags: Extensions of an x86 CPU's instruction set, empty where unknown.
+        cjk_fonts: Whether the machine has fonts for Chinese, Japanese or Korean; ``None`` where no PDFs are read.
     """
 
     versions: Mapping[str, str]
@@ -76,6 +80,7 @@ class Installation:
     driver: str | None
     memory_gib: float
     cpu_flags: frozenset[str]
+    cjk_fonts: bool | None = None
 
     @property
     def engine(self) -> str | None:
@@ -94,6 +99,7 @@ def examine() -> Installation:
         driver=_search(r"Kernel Module.*?(\d+\.[\d.]+)", "/proc/driver/nvidia/version"),
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         cpu_flags=frozenset((_search(r"(?m)^flags\s*:(.*)", "/proc/cpuinfo") or "").split()),
+        cjk_fonts=None if find_spec("pypdfium2") is None else has_cjk_fonts(),
     )
 
 

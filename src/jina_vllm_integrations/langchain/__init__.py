@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.langchain.byte_store import JinaVLLMByteStore
     from jina_vllm_integrations.langchain.embeddings import JinaVLLMEmbeddings
     from jina_vllm_integrations.langchain.loading import PageImageLoader
+    from jina_vllm_integrations.langchain.pictures import apage_image, page_image
     from jina_vllm_integrations.langchain.reranking import JinaVLLMRerank
     from jina_vllm_integrations.langchain.retrieving import JinaVLLMRetriever
     from jina_vllm_integrations.langchain.tools import create_page_search_tool
@@ -31,7 +32,9 @@ _HOME_OF = {
     "JinaVLLMRerank": "reranking",
     "JinaVLLMRetriever": "retrieving",
     "PageImageLoader": "loading",
+    "apage_image": "pictures",
     "create_page_search_tool": "tools",
+    "page_image": "pictures",
 }
 
 __all__ = [
@@ -40,7 +43,9 @@ __all__ = [
     "JinaVLLMRerank",
     "JinaVLLMRetriever",
     "PageImageLoader",
+    "apage_image",
     "create_page_search_tool",
+    "page_image",
 ]
 
 

@@ -40,10 +40,14 @@ def blocks(page: ShownPage) -> list[Block]:
         case None:
             return [text]
         case bytes() as content:
-            encoded = base64.b64encode(content).decode()
-            return [text, ImageContentBlock(type="image", base64=encoded, mime_type=MIME_TYPE)]
+            return [text, image_block(content)]
         case url:
             return [text, ImageContentBlock(type="image", url=url)]
+
+
+def image_block(content: bytes) -> ImageContentBlock:
+    """Return a JPEG as the block of a message."""
+    return ImageContentBlock(type="image", base64=base64.b64encode(content).decode(), mime_type=MIME_TYPE)
 
 
 def _page(metadata: Mapping[str, Any]) -> str | None:

@@ -13,10 +13,12 @@ from jina_vllm_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from jina_vllm_integrations.llama_index.embedding import JinaVLLMEmbedding
+    from jina_vllm_integrations.llama_index.pictures import apage_image, page_image
     from jina_vllm_integrations.llama_index.queries import query_bundle
     from jina_vllm_integrations.llama_index.reading import PageImageReader
     from jina_vllm_integrations.llama_index.reranking import JinaVLLMRerank
     from jina_vllm_integrations.llama_index.retrieving import JinaVLLMMultiVectorRetriever
+    from jina_vllm_integrations.llama_index.showing import PageImagePostprocessor
     from jina_vllm_integrations.llama_index.tools import create_page_search_tool
 
 # Their base classes are LlamaIndex's, which is imported when one of them is first asked for.
@@ -24,8 +26,11 @@ _HOME_OF: dict[str, str] = {
     "JinaVLLMEmbedding": "embedding",
     "JinaVLLMMultiVectorRetriever": "retrieving",
     "JinaVLLMRerank": "reranking",
+    "PageImagePostprocessor": "showing",
     "PageImageReader": "reading",
+    "apage_image": "pictures",
     "create_page_search_tool": "tools",
+    "page_image": "pictures",
     "query_bundle": "queries",
 }
 
@@ -33,8 +38,11 @@ __all__ = [
     "JinaVLLMEmbedding",
     "JinaVLLMMultiVectorRetriever",
     "JinaVLLMRerank",
+    "PageImagePostprocessor",
     "PageImageReader",
+    "apage_image",
     "create_page_search_tool",
+    "page_image",
     "query_bundle",
 ]
 

@@ -30,7 +30,7 @@ def found_page(found: NodeWithScore, image_keys: Iterable[str]) -> FoundPage:
     return FoundPage(
         document=found,
         text=node.get_content(MetadataMode.NONE),
-        images=_images(node, image_keys),
+        images=named_images(node, image_keys),
         source=next((text for key in _SOURCE_KEYS if (text := _text(node.metadata, key))), None),
         page=_text(node.metadata, _PAGE_KEY),
         score=None if found.score is None else float(found.score),
@@ -44,12 +44,17 @@ def blocks(page: ShownPage) -> list[ContentBlock]:
         case None:
             return [text]
         case bytes() as content:
-            return [text, ImageBlock(image=content, image_mimetype=MIME_TYPE)]
+            return [text, image_block(content)]
         case url:
             return [text, ImageBlock(url=url)]
 
 
-def _images(node: BaseNode, image_keys: Iterable[str]) -> tuple[NamedImage, ...]:
+def image_block(content: bytes) -> ImageBlock:
+    """Return a JPEG as the block of a message."""
+    return ImageBlock(image=content, image_mimetype=MIME_TYPE)
+
+
+def named_images(node: BaseNode, image_keys: Iterable[str]) -> tuple[NamedImage, ...]:
     """Return the image that a node holds, and those that its metadata names: some stores keep only these."""
     held = held_image(node)
     named = NamedImage.in_metadata(node.metadata, image_keys)

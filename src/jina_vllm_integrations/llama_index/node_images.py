@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llama_index.core.schema import ImageNode, MetadataMode, Node
+from llama_index.core.schema import ImageNode, MetadataMode, Node, TextNode
 
 from jina_vllm_integrations.types import ImageInput
 
@@ -91,18 +92,36 @@ def as_image_node(node: BaseNode) -> BaseNode:
     held = None if isinstance(node, ImageNode) else held_image(node)
     if held is None:
         return node
-    return ImageNode(
-        **{
-            "id_": node.node_id,
-            "text": node.get_content(MetadataMode.NONE),
-            "embedding": node.embedding,
-            "metadata": dict(node.metadata),
-            "excluded_embed_metadata_keys": list(node.excluded_embed_metadata_keys),
-            "excluded_llm_metadata_keys": list(node.excluded_llm_metadata_keys),
-            "relationships": dict(node.relationships),
-            _FIELDS[held.place]: held.source.removeprefix(_BASE64),
-        }
-    )
+    return _image_node(node, {_FIELDS[held.place]: held.source.removeprefix(_BASE64)})
+
+
+def with_picture(node: BaseNode, content: bytes, mime_type: str) -> ImageNode:
+    """Return a copy of a node that holds a picture, in place of whatever image it held or named."""
+    picture = {"image": base64.b64encode(content).decode(), "image_mimetype": mime_type}
+    if isinstance(node, ImageNode):
+        return node.model_copy(update={"image_path": None, "image_url": None, **picture})
+    return _image_node(node, picture)
+
+
+def without_image(node: BaseNode) -> TextNode:
+    """Return a copy of a node as a text, which holds no image."""
+    return TextNode(**_text_fields(node))
+
+
+def _image_node(node: BaseNode, image: dict[str, str]) -> ImageNode:
+    return ImageNode(**_text_fields(node), **image)
+
+
+def _text_fields(node: BaseNode) -> dict[str, Any]:
+    return {
+        "id_": node.node_id,
+        "text": node.get_content(MetadataMode.NONE),
+        "embedding": node.embedding,
+        "metadata": dict(node.metadata),
+        "excluded_embed_metadata_keys": list(node.excluded_embed_metadata_keys),
+        "excluded_llm_metadata_keys": list(node.excluded_llm_metadata_keys),
+        "relationships": dict(node.relationships),
+    }
 
 
 def _first(**fields: str | None) -> NodeImage | None:

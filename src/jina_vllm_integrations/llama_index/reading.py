@@ -47,9 +47,9 @@ class PageImageReader(PageSource, BaseReader):
     file's path and the page, as `PageImageLoader`'s for LangChain, so that a document store notices what changed.
 
     Pages of PDFs, and of TIFF files with several, are drawn when they are embedded or shown, and written nowhere,
-    unless there is an ``image_folder``: then each is a file there, named by content, which LlamaIndex's own multi-modal
-    query engines can open. To rank pages or show them, allow what reads nodes' images the folders of what is read, and
-    that one. PDFs need the extra ``pdf``.
+    unless there is an ``image_folder``: then each is a file there, named by content. LlamaIndex's own multi-modal query
+    engines can open files alone: give them a `PageImagePostprocessor`. To rank pages or show them, allow what reads
+    nodes' images the folders of what is read, and that one. PDFs need the extra ``pdf``.
 
     Args:
         glob: Which files of a folder to read, as for `PageReader`, like all that follows but ``max_characters``.

@@ -85,7 +85,10 @@ class JinaVLLMMultiVectorRetriever(TakesMessages, BaseRetriever):
         ...     index=index, embedding=embedding, token_store=token_store, allowed_image_roots=(Path("scans"),)
         ... )
         >>> retriever.insert_nodes(PageImageReader().load_data("scans/report.pdf"))
-        >>> engine = RetrieverQueryEngine.from_args(retriever, llm=llm, multimodal=True)
+        >>> pictures = PageImagePostprocessor(allowed_image_roots=(Path("scans"),))
+        >>> engine = RetrieverQueryEngine.from_args(
+        ...     retriever, llm=llm, node_postprocessors=[pictures], multimodal=True
+        ... )
     """
 
     def __init__(

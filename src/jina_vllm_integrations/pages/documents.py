@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import InputError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.images.documents import DocumentFile, PageFacts
     from jina_vllm_integrations.pages.image_folder import ImageFolder
 
+logger = logging.getLogger(__name__)
+
 # So many pages are looked at by one job, which takes some milliseconds for each.
 _AT_ONCE = 8
 
@@ -36,6 +39,7 @@ class Document:
         dpi: At which PDFs are drawn.
         limits: What a page may cost.
         images: Where the pages' images are written; ``None`` to draw them when they are needed.
+        missing_fonts: Those that were logged.
     """
 
     file: DocumentFile
@@ -45,6 +49,7 @@ class Document:
     dpi: float
     limits: ImageLimits
     images: ImageFolder | None
+    missing_fonts: set[str] = field(default_factory=set)
 
     def read(self) -> Iterator[tuple[int, Page | InputError]]:
         """Yield the number of each page that is read, and the page or why there is none. The next are read meanwhile.
@@ -76,6 +81,7 @@ class Document:
             image = self._image(number, facts, content)
         except InputError as error:
             return error
+        self._tell(number, facts)
         return Page(
             source=self.path,
             number=number,
@@ -85,6 +91,20 @@ class Document:
             text=facts.text,
             label=facts.label,
         )
+
+    def _tell(self, number: int, facts: PageFacts) -> None:
+        """Log each font once of which letters are not drawn: vectors would be of a page without them."""
+        for font in facts.missing_fonts:
+            if font not in self.missing_fonts:
+                self.missing_fonts.add(font)
+                logger.warning(
+                    "page %d of %s has text in the font %r, which is neither in the file nor on this machine: it is "
+                    "not drawn. Install fonts of its script (for Chinese, Japanese and Korean: apt-get install "
+                    "fonts-noto-cjk), or have the file made with its fonts embedded.",
+                    number + 1,
+                    self.path,
+                    font,
+                )
 
     def _image(self, number: int, facts: PageFacts, content: bytes) -> PageImage:
         source = PageSource(self.file.file, number + 1, dpi=self.dpi, passwords=self.file.passwords)

@@ -11,8 +11,10 @@ from langchain_core.documents import Document
 from PIL import ExifTags, Image
 
 from jina_vllm_integrations import ImageLimits
-from jina_vllm_integrations.langchain import create_page_search_tool
+from jina_vllm_integrations.langchain import PageImageLoader, create_page_search_tool
 from langchain_tool import BLUE, RED, PagesOfAFolder, answer, call, colour, made, page, picture, shown, two_pages
+from page_files import WORD
+from pdf_files import PdfPage, pdf
 from pictures import data_uri, encoded, noise, png
 
 
@@ -226,3 +228,40 @@ def test_a_reference_may_be_the_caller_s():
 def test_none():
     """Text alone, and nothing is opened."""
     assert shown(page("/etc/passwd", "a text"), image_mode="none") == (["[1]", "a text"], [])
+
+
+@pytest.fixture
+def pdf_page(scans):
+    """Return the second page of a PDF, a red one, as its loader makes it."""
+    (scans / "report.pdf").write_bytes(pdf(PdfPage(), PdfPage(text="a red page", colour=(1, 0, 0))))
+    return PageImageLoader(scans / "report.pdf").load()[1]
+
+
+def test_a_page_of_a_pdf(pdf_page, scans):
+    """Is drawn for its thumbnail, and else called by its URI; a URL for others it has none."""
+    lines = [f"[1] {scans / 'report.pdf'}, page 2", "a red page"]
+    options = {"allowed_image_roots": [scans]}
+    text, (block,) = shown(pdf_page, **options, thumbnail_side=100)
+    assert (text, colour(block), picture(block).size) == (lines, "red", (100, 50))
+    uri = f"{(scans / 'report.pdf').as_uri()}#page=2"
+    assert shown(pdf_page, **options, image_mode="reference") == ([*lines, f"Image: {uri}"], [])
+    no_url = "Image: not available, it has no URL."
+    assert shown(pdf_page, **options, image_mode="url") == ([*lines, no_url], [])
+    assert shown(pdf_page, image_mode="none") == (lines, [])
+    for mode in ("blocks", "reference"):
+        forbidden = "Image: not available, it may not be read."
+        assert shown(pdf_page, image_mode=mode) == ([*lines, forbidden], [])
+
+
+def test_a_page_of_a_pdf_that_cannot_be_had_is_still_found(pdf_page, scans, caplog):
+    """Whatever became of its file; the model is told in a few words, and the log in full."""
+    contents = {
+        "its file is damaged or of another kind": b"%PDF-1.7 no more",
+        "its file is encrypted": pdf(PdfPage(), PdfPage(), password=WORD),
+        "its file is missing": None,
+    }
+    for reason, content in contents.items():
+        (scans / "report.pdf").write_bytes(content) if content else (scans / "report.pdf").unlink()
+        lines, images = shown(pdf_page, allowed_image_roots=[scans])
+        assert (lines[1:], images) == (["a red page", f"Image: not available, {reason}."], [])
+    assert {record.levelname for record in caplog.records} == {"WARNING"}

@@ -10,7 +10,8 @@ from llama_index.core.base.llms.types import ImageBlock
 from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource, Node, TextNode
 
 from jina_vllm_integrations import ImageLimits
-from jina_vllm_integrations.llama_index import create_page_search_tool
+from jina_vllm_integrations.llama_index import PageImageReader, create_page_search_tool
+from jina_vllm_integrations.llama_index.node_images import as_image_node
 from llama_index_tool import (
     BLUE,
     QUERY,
@@ -26,6 +27,7 @@ from llama_index_tool import (
     shown,
     two_pages,
 )
+from pdf_files import PdfPage, pdf
 from pictures import data_uri, encoded, noise, png
 
 # LlamaIndex's workflows look at every attribute of an agent.
@@ -229,3 +231,33 @@ def test_a_reference_may_be_the_caller_s():
 def test_none():
     """Text alone, and nothing is opened."""
     assert shown(page("/etc/passwd", "a text"), image_mode="none") == (["[1]", "a text"], [])
+
+
+@pytest.fixture
+def pdf_page(scans):
+    """Return the second page of a PDF, a red one, as stores return it."""
+    (scans / "report.pdf").write_bytes(pdf(PdfPage(), PdfPage(text="a red page", colour=(1, 0, 0))))
+    return as_image_node(PageImageReader().load_data(scans / "report.pdf")[1])
+
+
+def test_a_page_of_a_pdf(pdf_page, scans):
+    """Is drawn for its thumbnail, and else called by its URI; a URL for others it has none."""
+    lines = [f"[1] {scans / 'report.pdf'}, page 2", "a red page"]
+    options = {"allowed_image_roots": [scans]}
+    text, (block,) = shown(pdf_page, **options, thumbnail_side=100)
+    assert (text, colour(block), picture(block).size) == (lines, "red", (100, 50))
+    uri = f"{(scans / 'report.pdf').as_uri()}#page=2"
+    assert shown(pdf_page, **options, image_mode="reference") == ([*lines, f"Image: {uri}"], [])
+    no_url = "Image: not available, it has no URL."
+    assert shown(pdf_page, **options, image_mode="url") == ([*lines, no_url], [])
+    assert shown(pdf_page, image_mode="none") == (lines, [])
+    for mode in ("blocks", "reference"):
+        forbidden = "Image: not available, it may not be read."
+        assert shown(pdf_page, image_mode=mode) == ([*lines, forbidden], [])
+
+
+def test_a_page_of_a_pdf_that_is_gone_is_still_found(pdf_page, scans):
+    """The model is told in a few words."""
+    (scans / "report.pdf").unlink()
+    lines, images = shown(pdf_page, allowed_image_roots=[scans])
+    assert (lines[1:], images) == (["a red page", "Image: not available, its file is missing."], [])

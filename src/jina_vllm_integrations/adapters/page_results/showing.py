@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from jina_vllm_integrations.adapters.page_results.records import ImageMode, ShownPage
 from jina_vllm_integrations.adapters.page_results.wording import INSIDE, NO_URL, reason_line
-from jina_vllm_integrations.errors import ImageAddressError, ImageError, ItemTypeError
+from jina_vllm_integrations.errors import ImageAddressError, InputError
+from jina_vllm_integrations.images import PageSource
 from jina_vllm_integrations.images.addresses import ImageURL, is_data_uri, url_label
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class PageResults:
                     return None, self._reference(page)
                 case "none":
                     return None, ""
-        except (ImageError, ItemTypeError) as error:
+        except InputError as error:
             logger.warning("the image of a page that was found is not shown: %s", error)
             return None, reason_line(error)
 
@@ -96,7 +97,9 @@ class PageResults:
 
     def _address(self, page: FoundPage) -> str | None:
         image = self._named(page)
-        return None if image is None else str(image.source)
+        if image is None:
+            return None
+        return image.source.uri if isinstance(image.source, PageSource) else str(image.source)
 
     def _named(self, page: FoundPage) -> ImageInput | None:
         """Return the image that counts, not yet opened, if it may be read."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from jina_vllm_integrations.adapters.page_images import IMAGE_KEYS, PageImages
+from jina_vllm_integrations.adapters.chosen_access import ChosenAccess
 from jina_vllm_integrations.adapters.page_results.arguments import search_arguments
 from jina_vllm_integrations.adapters.page_results.records import ImageMode
 from jina_vllm_integrations.adapters.page_results.showing import PageResults
@@ -13,7 +13,6 @@ from jina_vllm_integrations.adapters.page_results.wording import general_descrip
 from jina_vllm_integrations.adapters.thumbnails import LEAST_BYTES, Thumbnails
 from jina_vllm_integrations.errors import OptionError
 from jina_vllm_integrations.foundation.options import check_choice, check_count
-from jina_vllm_integrations.images import ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-_Setting = TypeVar("_Setting")
+    from jina_vllm_integrations.images import ImageLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +82,17 @@ def page_tool(
     check_count("thumbnail_bytes", thumbnail_bytes, least=LEAST_BYTES)
     if image_url is not None and image_mode not in ("url", "reference"):
         raise OptionError(f"image_url is for image_mode='url' or 'reference', got {image_mode!r}. Choose one of them.")
+    access = ChosenAccess.of(
+        retriever,
+        image_keys=image_keys,
+        allowed_image_roots=allowed_image_roots,
+        allow_image_urls=allow_image_urls,
+        image_limits=image_limits,
+    )
     results = PageResults(
         mode=image_mode,
-        images=PageImages.of(
-            keys=_chosen(image_keys, retriever, "image_keys", IMAGE_KEYS),
-            roots=_chosen(allowed_image_roots, retriever, "allowed_image_roots", ()),
-            urls=_chosen(allow_image_urls, retriever, "allow_image_urls", otherwise=False),
-        ),
-        thumbnails=Thumbnails(
-            side=thumbnail_side,
-            max_bytes=thumbnail_bytes,
-            limits=_chosen(image_limits, retriever, "image_limits", ImageLimits()),
-        ),
+        images=access.images,
+        thumbnails=Thumbnails(side=thumbnail_side, max_bytes=thumbnail_bytes, limits=access.limits),
         image_url=image_url,
         max_characters=max_characters,
     )
@@ -103,8 +101,3 @@ def page_tool(
         arguments=search_arguments(k, max_k),
         results=results,
     )
-
-
-def _chosen(given: _Setting | None, retriever: object, name: str, otherwise: _Setting) -> _Setting:
-    """Return a setting: the caller's, or else the retriever's own."""
-    return getattr(retriever, name, otherwise) if given is None else given

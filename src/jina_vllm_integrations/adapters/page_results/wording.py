@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jina_vllm_integrations.errors import (
+    BrokenPdfError,
+    EncryptedPdfError,
     ImageAddressError,
     ImageError,
     ImageFetchError,
@@ -13,6 +15,9 @@ from jina_vllm_integrations.errors import (
     ImageSizeError,
     InputError,
     ItemTypeError,
+    PageCostError,
+    PageError,
+    PageNotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +36,10 @@ _DESCRIPTION = (
 _IMAGE: dict[ImageMode, str] = {
     "blocks": ", followed by an image of the page, which you can read",
     "url": ", followed by an image of the page, which you can read",
-    "reference": ", and with the path or URL of its image, which you can open with another tool",
+    "reference": (
+        ", and with the path or URL of its image, or of its file with the page's number behind #page=, which you can "
+        "open with another tool"
+    ),
     "none": "",
 }
 # What a model may know. The errors' own messages name paths, and are for who runs it.
@@ -42,6 +50,11 @@ _REASONS: dict[type[Exception], str] = {
     ImageAddressError: "it has no address that may be used",
     ImageFetchError: "it could not be fetched",
     ImageError: "it may not be read",
+    PageNotFoundError: "its file is missing",
+    BrokenPdfError: "its file is damaged or of another kind",
+    EncryptedPdfError: "its file is encrypted",
+    PageCostError: "it is too large",
+    PageError: "it cannot be drawn",
     ItemTypeError: "the document does not say where it is",
 }
 

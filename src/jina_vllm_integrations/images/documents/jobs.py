@@ -42,12 +42,15 @@ class PageFacts:
         dpi: At which it will be; ``None`` for a TIFF that does not say.
         text: The text layer, without blank lines; empty for none.
         label: The number that is printed on it, such as ``"iv"``, if the file says.
+        missing_fonts: Names of the fonts of a PDF whose letters are not drawn, as neither the file nor this machine has
+            them. Looked for with the text.
     """
 
     size: tuple[int, int]
     dpi: float | None
     text: str = ""
     label: str = ""
+    missing_fonts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

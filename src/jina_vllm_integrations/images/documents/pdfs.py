@@ -15,6 +15,7 @@ import numpy as np
 
 from jina_vllm_integrations.errors import BrokenPdfError, EncryptedPdfError, InputError
 from jina_vllm_integrations.images.documents.jobs import PageFacts
+from jina_vllm_integrations.images.documents.missing_fonts import missing_fonts
 from jina_vllm_integrations.images.shapes import check_shape
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ class OpenPdf:
         with self._page(number) as page:
             fitting = self._fitting(page, number, dpi=dpi, max_pixels=max_pixels)
             scale = fitting / _POINTS_PER_INCH  # divided first, as for `drawn`: at 150 a Letter page is 1651 high
+            layer = _text(page) if text else ""
             return PageFacts(
                 size=tuple(math.ceil(side * scale) for side in page.get_size()),
                 dpi=float(fitting),
-                text=_tidied(_text(page)) if text else "",
+                text=_tidied(layer),
                 label=_label(self.pdf, number) if text else "",
+                missing_fonts=missing_fonts(page, layer),
             )
 
     def drawn(self, number: int, *, dpi: float, max_pixels: int) -> npt.NDArray[np.uint8]:
