@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from llama_index.core.llms.mock import MockLLMWithChatMemoryOfLastCall
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.retrievers import VectorIndexRetriever
 from llama_index.core.schema import ImageDocument, ImageNode, MediaResource, NodeWithScore, QueryBundle, TextNode
-from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters, SimpleVectorStore
 from qdrant_client import models
 
 from jina_vllm_integrations import (
@@ -326,6 +328,32 @@ def test_points_of_others_in_qdrant(engine, call):
     (point,) = qdrant.upsert([QUERY], payloads=[{"mine": 1}])
     with pytest.raises(StoreFormatError, match=f"{point} has none"):
         call(JinaVLLMMultiVectorRetriever(qdrant=qdrant), "retrieve", QUERY)
+
+
+def test_nodes_come_and_go_while_a_store_in_memory_is_searched(make):
+    """Its search leaves the event loop free, bears new nodes beside it, and finds none that is deleted meanwhile."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Waiting(SimpleVectorStore):
+        def query(self, query, **options):
+            begun.set()
+            assert may_end.wait(30)
+            return super().query(query, **options)
+
+    async def searched():
+        retriever = make(lambda _: Waiting(), similarity_top_k=9)
+        best, new, *others = nodes()
+        await retriever.ainsert_nodes([best, *others])
+        searching = asyncio.create_task(retriever.aretrieve(best.text))
+        assert await asyncio.to_thread(begun.wait, 30)
+        await retriever.ainsert_nodes([new])
+        await retriever.adelete_nodes([best.node_id])
+        may_end.set()
+        return texts(await searching), texts(await retriever.aretrieve(best.text)), others, new
+
+    found, then, others, new = asyncio.run(searched())
+    assert sorted(found) == sorted(each.text for each in others)
+    assert sorted(then) == sorted(each.text for each in [*others, new])
 
 
 def test_in_a_query_engine(make, scans, call):

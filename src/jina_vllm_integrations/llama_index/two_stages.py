@@ -31,6 +31,7 @@ from jina_vllm_integrations.llama_index.rankables import (
 )
 from jina_vllm_integrations.llama_index.reported_documents import areported, reported
 from jina_vllm_integrations.llama_index.rerank_events import reranking
+from jina_vllm_integrations.llama_index.simple_store import searched_in_thread
 from jina_vllm_integrations.llama_index.writing import NodeWrites
 
 if TYPE_CHECKING:
@@ -226,6 +227,10 @@ def _asking_for_fewer(first: BaseRetriever, refusal: Exception) -> Iterator[Base
 
 class _First(VectorIndexRetriever):
     """The first stage over an index, made for one search."""
+
+    async def _aget_nodes_with_embeddings(self, query_bundle_with_embeddings: QueryBundle) -> list[NodeWithScore]:
+        self._vector_store = searched_in_thread(self._vector_store)
+        return await super()._aget_nodes_with_embeddings(query_bundle_with_embeddings)
 
 
 def _with_vector(query: QueryBundle, dense: FloatArray) -> QueryBundle:
