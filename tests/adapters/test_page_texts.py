@@ -9,7 +9,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import VectorStoreIndex
 
 from jina_vllm_integrations import ItemTypeError
-from jina_vllm_integrations.adapters import page_source
+from jina_vllm_integrations.adapters import page_loading
 from jina_vllm_integrations.adapters.page_texts import PageTexts
 from jina_vllm_integrations.langchain import JinaVLLMEmbeddings, JinaVLLMRetriever, PageImageLoader, embeddings
 from jina_vllm_integrations.llama_index import JinaVLLMEmbedding, PageImageReader, embedding
@@ -20,7 +20,7 @@ from page_files import REPORT, folder_with
 def _anew(monkeypatch):
     """Let each test be a process that has said nothing."""
     texts = PageTexts()
-    for module in (page_source, embeddings, embedding):
+    for module in (page_loading, embeddings, embedding):
         monkeypatch.setattr(module, "PAGE_TEXTS", texts)
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.adapters.page_source import folder_above, uri_id
+from jina_vllm_integrations.adapters.page_loading import folder_above, uri_id
 from jina_vllm_integrations.encoding.requests import check_plural
 from jina_vllm_integrations.errors import InputError, ItemTypeError
 from jina_vllm_integrations.foundation.skipping import KeptIds

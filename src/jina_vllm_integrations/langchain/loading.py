@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
-from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata, page_id
+from jina_vllm_integrations.adapters.page_loading import PageLoading, image_metadata, page_id
 from jina_vllm_integrations.adapters.threaded import iterated
 from jina_vllm_integrations.images import ImageLimits
 from jina_vllm_integrations.pages.files import listed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.pages import ImageFormat, OnError, Page, PagePaths
 
 
-class PageImageLoader(PageSource, BaseLoader):
+class PageImageLoader(PageLoading, BaseLoader):
     """Loads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
     Add them by `JinaVLLMRetriever`'s ``add_documents``: a vector store by itself would embed their texts, not their

@@ -10,7 +10,7 @@ from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import ImageDocument, MediaResource
 from pydantic import AnyUrl
 
-from jina_vllm_integrations.adapters.page_source import PageSource, image_metadata, page_id
+from jina_vllm_integrations.adapters.page_loading import PageLoading, image_metadata, page_id
 from jina_vllm_integrations.adapters.threaded import iterated
 from jina_vllm_integrations.errors import OptionError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FOR_LLM = ("file_path", "page_label")
 
 
-class PageImageReader(PageSource, BaseReader):
+class PageImageReader(PageLoading, BaseReader):
     """Reads PDFs, scans and pictures, one document a page, each with an image that can be embedded and ranked.
 
     Embed them by ``JinaVLLMEmbedding(...)(documents)`` or the retriever's ``insert_nodes``: ``from_documents`` of an

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.pages import ImageFormat, OnError, Page, PagePaths, SkippedPages
 
 
-class PageSource:
+class PageLoading:
     """A `PageReader` and its settings, for a loader that makes documents of what ``_texts_and_pages`` yields.
 
     Args:
