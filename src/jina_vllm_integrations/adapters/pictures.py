@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
 
 from PIL import Image
 
@@ -15,7 +15,7 @@ from jina_vllm_integrations.foundation.options import check_choice, check_count
 from jina_vllm_integrations.images import inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from jina_vllm_integrations.adapters.page_results import NamedImage
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 PictureForm: TypeAlias = Literal["pil", "bytes", "block"]
 """How a picture comes: as PIL's image, as a JPEG file's bytes, or as the framework's content block of a message."""
 
+_Block = TypeVar("_Block")
+
 MAX_PIXELS = 2_200_000
-"""Of an A4 page that is drawn at 150 dpi. Of one with more, language models read no more."""
+"""Of an A4 page that is drawn at 150 dpi."""
 
 _LONGEST_SIDE = 65_500  # of a JPEG
 
@@ -76,6 +78,21 @@ class Pictures:
             image_limits=image_limits,
         )
         return cls(access=access, max_pixels=max_pixels)
+
+    def made(
+        self, form: PictureForm, images: Sequence[NamedImage], block: Callable[[bytes], _Block]
+    ) -> Image.Image | bytes | _Block:
+        """Return a picture in a form. Errors are those of `of` and `file`.
+
+        Args:
+            form: Which.
+            images: Where a document has its image; the first counts.
+            block: Makes a framework's content block of a JPEG.
+        """
+        if form == "pil":
+            return self.of(images)
+        content = self.file(images)
+        return content if form == "bytes" else block(content)
 
     def of(self, images: Sequence[NamedImage]) -> Image.Image:
         """Return a picture, of mode RGB.

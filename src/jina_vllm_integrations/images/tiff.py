@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from PIL import Image, TiffImagePlugin
 
 from jina_vllm_integrations.errors import ImageSizeError
+from jina_vllm_integrations.images.damage import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,6 +118,24 @@ def page_frames(file: IO[bytes], label: str) -> list[int]:
     if len(kinds) > MAX_FRAMES:
         raise ImageSizeError(f"a TIFF may have {MAX_FRAMES:,} frames; {label!r} has more. Split it into several files.")
     return [frame for frame, kind in enumerate(kinds) if not kind & _NO_PAGE] or [0]
+
+
+def frames_of(image: Image.Image, file: IO[bytes], label: str) -> list[int]:
+    """Return which frames of an open image are pages: of an animation, only the first. See `page_frames`.
+
+    Args:
+        image: Opened out of the file.
+        file: Open.
+        label: Which image it is, for messages.
+
+    Raises:
+        ImageSizeError: It is a TIFF of too many frames.
+        ImageError: It is a TIFF, and its list of frames is damaged.
+    """
+    if not isinstance(image, TiffFile):
+        return [0]
+    with explained(label):
+        return page_frames(file, label)
 
 
 def has_pages(file: IO[bytes]) -> bool:

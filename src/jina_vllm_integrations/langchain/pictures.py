@@ -81,13 +81,7 @@ def page_image(
         image_limits=image_limits,
     )
     images = NamedImage.in_metadata(document.metadata, pictures.access.images.keys)
-    match form:
-        case "pil":
-            return pictures.of(images)
-        case "bytes":
-            return pictures.file(images)
-        case "block":
-            return image_block(pictures.file(images))
+    return pictures.made(form, images, image_block)
 
 
 @overload

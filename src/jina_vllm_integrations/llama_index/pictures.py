@@ -82,13 +82,7 @@ def page_image(
     )
     node = node.node if isinstance(node, NodeWithScore) else node
     images = named_images(node, pictures.access.images.keys)
-    match form:
-        case "pil":
-            return pictures.of(images)
-        case "bytes":
-            return pictures.file(images)
-        case "block":
-            return image_block(pictures.file(images))
+    return pictures.made(form, images, image_block)
 
 
 @overload

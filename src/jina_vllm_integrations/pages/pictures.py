@@ -14,7 +14,7 @@ from jina_vllm_integrations.images.decoding import open_image
 from jina_vllm_integrations.images.documents.tiffs import resolution
 from jina_vllm_integrations.images.formats import LONGEST_SIGNATURE, recognised
 from jina_vllm_integrations.images.shapes import check_shape
-from jina_vllm_integrations.images.tiff import TiffFile, page_frames
+from jina_vllm_integrations.images.tiff import TiffFile, frames_of, page_frames
 from jina_vllm_integrations.pages.files import readable
 from jina_vllm_integrations.pages.records import Page, PageImage
 
@@ -51,10 +51,7 @@ class Picture:
         with file.opened() as content:
             image = open_image(content, label, max_pixels=limits.max_pixels)
             picture = cls(file=file, dpi=resolution(image), limits=limits)
-            if not isinstance(image, TiffFile):  # of an animation, only the first is a page
-                return picture
-            with explained(label):
-                return picture if page_frames(content, label) == [0] else None
+            return picture if frames_of(image, content, label) == [0] else None
 
     def read(self) -> Page | InputError:
         """Return it, checked by decoding it: what is handed out can be embedded. Or why it cannot be."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jina_vllm_integrations.images.documents.jobs import Job, Opening
     from jina_vllm_integrations.images.limits import ImageLimits
 
-# One keeps pace with ten pages a second at least; a machine with GPUs has cores enough.
+# As many as there are render processes by default, at most.
 _MOST = 8
 
 _LOOK = 0.02  # seconds between two looks at a process that is at work

@@ -17,7 +17,7 @@ from jina_vllm_integrations.images.damage import explained
 from jina_vllm_integrations.images.decoding import check, open_image, to_rgb, upright_size
 from jina_vllm_integrations.images.documents.jobs import PageFacts
 from jina_vllm_integrations.images.shapes import check_shape
-from jina_vllm_integrations.images.tiff import TiffFile, page_frames
+from jina_vllm_integrations.images.tiff import frames_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,11 +89,7 @@ def open_tiff(path: str, label: str) -> Iterator[OpenTiff]:
     """
     with Path(path).open("rb") as file:
         image = open_image(file, label, max_pixels=sys.maxsize)
-        frames = [0]  # of an animation, only the first is a page
-        if isinstance(image, TiffFile):
-            with explained(label):
-                frames = page_frames(file, label)
-        yield OpenTiff(tiff=image, frames=frames, label=label)
+        yield OpenTiff(tiff=image, frames=frames_of(image, file, label), label=label)
 
 
 def resolution(image: Image.Image) -> float | None:
